@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
 
 from baton import progress
+from baton.actions import changes
 from baton.airflow.flows import Flow
 from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
 from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.stage import StageOperator
-from baton.errors import BatonError, SpecError
+from baton.errors import BatonError, NotAgreed, SpecError
 from baton.packs.pack import load_pack
 from baton.specs.forecast import ForecastSpec
 from baton.stages.job import StageJob
+from baton.stages.slots import Slot, StageOutput, run_stage
 from baton.stages.step import Keywords, Step, resolve, with_options
 
 
@@ -257,3 +261,44 @@ def test_what_tasks_share_is_one_result_again() -> None:
     of_before = {**made[1], "group": {**made[1]["group"], "edges": [0, 3, 9]}}
     with pytest.raises(BatonError, match="stage score: 1 of the tasks that share its rows have no result"):
         stage.whole_result([made[0], of_before])
+
+
+def test_what_tasks_share_is_judged_by_the_contract_that_people_agreed_to(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task that takes the results judges them together, in another process than those that made them, and later."""
+    shop = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "step_stage.py"))
+    with shop["warehouse_and_pack"](home, monkeypatch) as pack:
+        hour, frame = shop["HOURS"][0], pd.DataFrame({"order_id": [1], "amount": [10.0]})
+        made = []
+        for number in (0, 1):
+            output = StageOutput(frame.assign(order_id=number))
+            ref = run_stage(Slot("shop_flow", "score", hour, number), lambda inputs, output=output: output, inputs={},
+                            params={"n": number}, models={}, code="test", run_id="test").ref  # fmt: skip
+            group = {
+                "number": number,
+                "edges": [0, 1, 2],
+                "flow": "shop_flow",
+                "stage": "score",
+                "pack": "shop",
+                "contract": "orders",
+            }
+            made.append(
+                {
+                    "ref": ref.to_dict(),
+                    "facts": {},
+                    "models": {},
+                    "partition": hour,
+                    "commit": 1,
+                    "cached": False,
+                    "group": group,
+                }
+            )
+        changes.require([("shop", "contract", "orders")], "test")
+        path = pack / "contracts" / "orders.yaml"
+        text = path.read_text()
+        path.write_text(text.replace("min_value: 0", "min_value: -9"))
+        with pytest.raises(NotAgreed, match=r"stage shop_flow.score uses .*request 1 about it is open"):
+            stage.whole_result(made)
+        path.write_text(text)
+        assert stage.whole_result(made)["ref"]["rows"] == 2

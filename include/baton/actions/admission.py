@@ -118,7 +118,7 @@ def _stale(conn: Connection, former: Request, request: Request, at: str) -> bool
 
 def grant(conn: Connection, origin: Origin, action: Action, request: Request, digest: str) -> int:
     """Issue the permit that people agreed to, with its ledger entry; returns its number."""
-    found = policy.load(request.pack)
+    found = policy.load(request.pack, conn)
     rule = next((one for one in found.policy if one.name == request.rule), None) if found is not None else None
     judged = replace(_as_asked(request), permit_minutes=rule.permit_minutes if rule is not None else 1)
     permit = permits.issue(conn, origin, action, judged, digest, request.id)

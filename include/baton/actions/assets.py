@@ -7,6 +7,8 @@ and permits about changes are those of effects.
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from baton.actions.action import Action
 from baton.errors import SpecError
 from baton.governance import assets, content
@@ -17,6 +19,8 @@ from baton.specs.governance import ASSET_KINDS
 
 KINDS = tuple(f"{kind}:" for kind in ASSET_KINDS)
 PROMOTE, LOOK_AGAIN, EDIT = "promote", "look_again", "edit"
+FOUND = "edit_found"  # a changed file that a stage came upon, and asks about itself
+EDITS = (EDIT, FOUND)
 RAISE, DISCARD, GRANT = "raise_budget", "discard_rows", "grant_duty"
 NOBODYS = "asked from a shared account"  # class of a discard of which nobody can tell who of several people asks for it
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
@@ -30,38 +34,40 @@ _MONTH = 60 * 24 * 30
 _NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
 
 
-def votes_needed(asset: str) -> int:
+def votes_needed(asset: str, conn: Connection | None = None) -> int:
     """How many different people have to agree to a change of an asset: 1 or 2.
 
     One where the installation says that one person runs it. Else what its pack's governance.yaml says; two where no pack has it
     any more or the file is not to be read: an emergency rollback must not wait for that. Two also while that file is not the one
     that people agreed to, and to agree to it: no pack makes them fewer by itself.
+
+    Args:
+        conn: the caller's, if they have one.
     """
     if settings().governance == SINGLE:
         return 1
     try:
         found = assets.find(asset)
-        return found.terms.votes if found.terms.votes > 1 or _governance_agreed(found.pack) else 2
+        return found.terms.votes if found.terms.votes > 1 or _agreed(found.pack, conn) else 2
     except SpecError:
         return 2
 
 
-def _governance_agreed(pack: str) -> bool:
-    """Whether the pack's governance.yaml is in force, or none was ever recorded."""
-    one: content.Named = (pack, "rules", content.GOVERNANCE)
-    now = content.read(content.file_of(one))
-    with warehouse.read() as conn:
-        known = content.in_force(conn, [content.id_of(one)]).get(content.id_of(one))
-    return known is None or known.digest == now.digest
+def _agreed(pack: str, conn: Connection | None) -> bool:
+    if conn is not None:
+        return content.governance_agreed(conn, pack)
+    with warehouse.read() as own:
+        return content.governance_agreed(own, pack)
 
 
-def policy_of(asset: str) -> ActionsSpec:
+def policy_of(asset: str, conn: Connection | None = None) -> ActionsSpec:
     """The changes of an asset and who has to agree, as of now."""
-    needs = votes_needed(asset)
+    needs = votes_needed(asset, conn)
     name = "governance_single" if settings().governance == SINGLE else f"votes_{needs}"
     changes = {
         PROMOTE: "makes a version the champion: it scores from then on",
         EDIT: "puts a changed file in force: stages work with it from then on, and with the one before no more",
+        FOUND: "as edit, of a file that a stage came upon: nobody knows who wrote it",
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
         RAISE: "lets more be used up than the budget in force does",
         DISCARD: "gives up rows of a partition: no later run publishes them",
@@ -69,7 +75,7 @@ def policy_of(asset: str) -> ActionsSpec:
     }
     long = {"permit_minutes": _MONTH, "answer_minutes": _MONTH}
     unknown = PolicyRule(
-        name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
+        name="author_unknown", actions=(RAISE, FOUND), level=_LEVELS[2]
     )  # of a file: one of two did not write it
     shared = PolicyRule(name="asker_unknown", actions=(DISCARD,), asset_class=(NOBODYS,), level=_LEVELS[2])  # likewise
     another = PolicyRule(

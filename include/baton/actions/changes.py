@@ -1,21 +1,23 @@
 """Changes of a pack's files: which content is in force, and the request that another one becomes it.
 
 A contract, prompt, agent or table of rules is used as people agreed to it. A file that says something else is not used, nor is
-what it said before: the stage fails, until enough people agreed to exactly this content. Their last vote uses the permit up and
-records the new content, in one transaction. What was never recorded is in force from its first use: that happens once for a name.
+what it said before: the stage fails and asks, until enough people agreed to exactly this content. Their last vote uses the permit
+up and records the new content, in one transaction. A file that is gone, or new beside others that a pack's code reads, is a change
+like another. What was never recorded otherwise is in force from its first use: that happens once for a name.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
 from baton.actions import admission, assets, permits, policy, requests, switch, votes
 from baton.actions.action import Action
-from baton.actions.requests import APPROVED, CHANGE, OPEN, REFUSED, WITHDRAWN, Origin, Request
+from baton.actions.requests import APPROVED, CHANGE, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
 from baton.governance import content, duties
-from baton.governance.assets import FILE, find
+from baton.governance.assets import TABLES, find
 from baton.governance.content import Named, id_of
 from baton.packs.pack import find_pack, is_installed, pack_folder, packs
 from baton.record import warehouse
@@ -30,43 +32,74 @@ FIRST_USE, ALONE, AGREED = (
 )
 
 
-def require(wanted: Collection[Named], user: str) -> None:
+@dataclass(frozen=True)
+class Agreed:
+    """What somebody works by, as it was when they began, and is in force; empty: by nothing that people agree to."""
+
+    wanted: tuple[Named, ...] = ()
+    digests: Mapping[Named, str] | None = None
+
+    def require_unchanged(self, user: str) -> None:
+        """Before what was made is named: it was made by what people agreed to, from the first row to the last.
+
+        Raises:
+            NotAgreed: a file was changed, added or deleted meanwhile.
+        """
+        known = self.digests or {}
+        now = {one: content.now_of(one).digest for one in dict.fromkeys([*known, *content.on_disk(self.wanted)])}
+        if moved := [id_of(one) for one, digest in now.items() if known.get(one) != digest]:
+            raise NotAgreed(
+                f"{user}: {', '.join(sorted(moved))} changed while it ran, so nobody can tell what it worked by: nothing was committed. "
+                "Clear the task once the file is the one that is in force"
+            )
+
+
+def require(wanted: Collection[Named], user: str, flow: str = "") -> Agreed:
     """Let nobody work with a file that is not in force; its pack's governance.yaml is always among them.
 
-    One read by the ledger's index and, of a file that did not change, no reading of it. What nobody ever recorded, and any change
-    where one person runs the installation, is recorded in a transaction of its own.
+    One read by the ledger's index. What nobody ever recorded, and any change where one person runs the installation, is recorded
+    in a transaction of its own; about anything else people are asked in it, if a flow wants it.
 
     Args:
         wanted: what is going to be used.
         user: who uses it, for the error, such as `stage orders.contract`.
+        flow: whose stage it is: it asks. Empty: nobody does.
 
     Raises:
         NotAgreed: a file says something else than what is in force; names each, both digests and what to do.
         SpecError: a file cannot be read.
     """
-    packs_of = {
-        pack for pack, _, _ in wanted
-    }  # one without governance.yaml: nobody answers for what it has, `baton lint` says so
-    answers = [_governance(pack) for pack in packs_of if (pack_folder(pack) / FILE).is_file()]
+    wanted = (*wanted, *(_governance(pack) for pack in dict.fromkeys(one[0] for one in wanted)))
     with warehouse.read() as conn:
-        differ = _differ(conn, [*wanted, *answers])
-    if differ and (refused := warehouse.transact(lambda conn: _settle(conn, differ))):
+        known = content.settled_names(conn, wanted)
+    now = {one: _now(one, before) for one, before in known.items()}
+    differ = {one: said for one, said in now.items() if said is not None and not _same(known[one], said)}
+    if differ and (refused := warehouse.transact(lambda conn: _settle(conn, wanted, differ, flow))):
         raise NotAgreed(_words(refused, user))
+    return Agreed(wanted, {one: said.digest for one, said in now.items() if said is not None})
 
 
-def policy_in_force(conn: Connection, pack: str | Path) -> ActionsSpec | None:
+def policy_in_force(conn: Connection, pack: str | Path, flow: str = "") -> ActionsSpec | None:
     """The actions of a pack as `policy.load` has them, of the file that people agreed to; see `require`.
 
     In the caller's transaction, which has the turn of `switch.TURNS`. A folder that is no installed pack is somebody's draft.
+
+    Args:
+        flow: it asks about a file that is not in force, if the caller commits all the same.
     """
-    spec = policy.load(pack)
-    if spec is None or (isinstance(pack, str) and pack.startswith(assets.KINDS)):
-        return spec
+    if isinstance(pack, str) and pack.startswith(assets.KINDS):
+        return policy.load(pack, conn)
     name, folder = find_pack(pack)
-    if is_installed(name) and pack_folder(name).resolve() == folder.resolve():
-        differ = _differ(conn, [(name, "rules", policy.FILE.removesuffix(".yaml"))])
-        if refused := _settle(conn, differ):
-            raise NotAgreed(_words(refused, "the action firewall"))
+    if not is_installed(name) or pack_folder(name).resolve() != folder.resolve():
+        return policy.load(pack, conn)
+    spec, text = policy.read(folder)
+    one: Named = (name, "rules", policy.FILE.removesuffix(".yaml"))
+    known = content.settled_names(conn, [one])
+    said = content.GONE if text is None else content.told(folder / policy.FILE, text)
+    if known[one] is None and text is None:
+        return spec  # it never had one: all is forbidden
+    if not _same(known[one], said) and (refused := _settle(conn, [one], {one: said}, flow)):
+        raise NotAgreed(_words(refused, "the action firewall"))
     return spec
 
 
@@ -74,40 +107,78 @@ def _governance(pack: str) -> Named:
     return pack, "rules", content.GOVERNANCE
 
 
-def _differ(conn: Connection, wanted: Collection[Named]) -> list[Named]:
-    known = content.in_force(conn, [id_of(one) for one in wanted])
-    return [one for one in dict.fromkeys(wanted) if not _same(known.get(id_of(one)), one)]
+def _now(one: Named, before: content.InForce | None) -> content.FileContent | None:
+    """What is there; None: a pack that never had such a table. Without governance.yaml nobody answers for what it has.
+
+    Raises:
+        SpecError: it cannot be read, or was never there.
+    """
+    now = content.now_of(one)
+    if before is None and now.digest == content.GONE.digest:
+        if one[1] == "rules" and one[2] in (*TABLES, content.GOVERNANCE):
+            return None
+        content.file_of(one)
+    return now
 
 
-def _same(known: content.InForce | None, one: Named) -> bool:
-    return content.read(content.file_of(one)).digest == (known.digest if known else None)
+def _same(known: content.InForce | None, now: content.FileContent) -> bool:
+    return known is not None and now.digest == known.digest
 
 
-def _settle(conn: Connection, differ: Collection[Named]) -> list[str]:
-    """Record what may be recorded without asking; says of the others why not."""
-    if not differ:
-        return []
+def _settle(
+    conn: Connection, wanted: Collection[Named], differ: Mapping[Named, content.FileContent], flow: str
+) -> list[str]:  # fmt: skip
+    """Record what may be recorded without asking; asks about the others, and says of them why not."""
     warehouse.take_turns(conn, switch.TURNS)
-    known, refused = content.in_force(conn, [id_of(one) for one in differ]), []
-    for one in differ:
-        asset, now = id_of(one), content.read(content.file_of(one))
-        before = known.get(asset)
+    known, refused = content.settled_names(conn, [*wanted, *differ]), []
+    for one, now in differ.items():
+        asset, before = id_of(one), known[one]
         if before is None:
             content.put_in_force(conn, asset, now, None, FIRST_USE)
         elif before.digest != now.digest and settings().governance == SINGLE:
             content.put_in_force(conn, asset, now, before, ALONE)
         elif before.digest != now.digest:
-            asked = [one.id for one in requests.of_effect(conn, _key(asset)) if one.is_open(warehouse.now())]
-            waits = f"; request {asked[0]} about it is open" if asked else ""
-            refused.append(f"{asset}: in force is {before.digest[:16]}, its file says {now.digest[:16]}{waits}")
+            refused.append(
+                f"{asset}: in force is {_short(before.digest)}, its file says {_short(now.digest)}; {_asked(conn, one, now, flow)}"
+            )
     return refused
 
 
+def _short(digest: str) -> str:
+    return "nothing of that name" if digest == content.GONE.digest else digest[:16]
+
+
+def _asked(conn: Connection, one: Named, now: content.FileContent, flow: str) -> str:
+    """Which request is about it: the one that people have, or one of the flow's own."""
+    asset, at = id_of(one), warehouse.now()
+    former = [each for each in requests.of_effect(conn, _key(asset)) if each.action["payload"].get("to") == now.digest]
+    if found := next((each for each in former if each.is_open(at)), None):
+        return f"request {found.id} about it is open"
+    if former and former[0].state == REFUSED:
+        return f"request {former[0].id} about it was refused ({former[0].note}): `baton change ask {asset}` asks again"
+    if not flow:
+        return f"`baton change ask {asset}` asks for it"
+    try:
+        origin, action = change(conn, asset, f"flow:{flow}")
+    except RegistryRefused as error:
+        return str(error)
+    if action.payload["to"] != now.digest:
+        return "its file changes in this moment: clear the task once it is whole"
+    admitted = admission.admit(conn, _barring(origin, action, former), action, policy.load(origin.pack, conn))
+    return f"request {admitted.request} about it is open"
+
+
+def _barring(origin: Origin, action: Action, former: Sequence[Request]) -> Origin:
+    """Whoever asked for this content once may not agree to it, whoever asks now."""
+    at = warehouse.now()
+    over = [one for one in former if not one.is_open(at) and one.action["payload"] == action.payload]
+    return replace(origin, barred={one.requester: "asked for it before" for one in over})
+
+
 def _words(refused: Sequence[str], user: str) -> str:
-    ask = ", ".join(f"`baton change ask {one.partition(': in force')[0]}`" for one in refused)
     return (
-        f"{user} uses what nobody agreed to, and works with neither the old nor the new: {'; '.join(refused)}. Ask for it with {ask}, "
-        "and clear the task once enough people agreed; or bring the file back"
+        f"{user} uses what nobody agreed to, and works with neither the old nor the new: {'; '.join(refused)}. People agree on the page "
+        "Actions or with `baton actions approve NUMBER`; clear the task once enough of them did, or bring the file back"
     )
 
 
@@ -115,27 +186,40 @@ def _key(asset: str) -> str:
     return f"{CHANGE}{assets.EDIT}:{asset}"
 
 
-def resolved(asset: str) -> Named:
-    """Which file an asset is, by its id. Raises SpecError: there is none, or it is no file of its own."""
-    if one := next((_governance(pack) for pack in packs() if id_of(_governance(pack)) == asset), None):
-        return one  # answers for the others, and is answered for by two people
-    found = find(asset)
-    return found.pack, found.kind, found.name
+def resolved(conn: Connection, asset: str) -> Named:
+    """Which file an asset is, by its id: one that is there, or that the ledger knows. Raises SpecError: there is none, or it is none."""
+    one = content.of_id(asset)
+    if one is None:
+        found = find(asset)
+        one = (found.pack, found.kind, found.name)
+    if one[1] == "rules" and one[2] in content.NOT_ASKED:
+        more = "a raise is asked about by the run that needs it" if one[2] == "budgets" else "it holds as it is written"
+        raise SpecError(f"{id_of(one)}: nobody is asked about this file: {more}")
+    if one != _governance(one[0]) and not content.in_force(conn, [id_of(one)]):
+        find(
+            id_of(one)
+        )  # whoever answers for it; governance.yaml answers for the others, and is answered for by two people
+    return one
 
 
 def change(conn: Connection, asset: str, requester: str = "") -> tuple[Origin, Action]:
     """The change as it would be now, of which people are asked.
 
+    Args:
+        requester: a person, or `flow:<flow>`, whose stage found it: then nobody knows who wrote the file, and two others agree.
+
     Raises:
         RegistryRefused: the file is not there, or says what is in force already.
     """
     try:
-        one = resolved(asset)
-        path, full = content.file_of(one), id_of(one)
-        now = content.read(path)
+        one = resolved(conn, asset)
+        full = id_of(one)
+        before = content.settled_names(conn, [one])[one]
+        now = content.now_of(one)
+        if before is None:
+            content.file_of(one)
     except SpecError as error:
         raise RegistryRefused(f"{asset}: nothing to agree to: {error}") from error
-    before = content.in_force(conn, [full]).get(full)
     if before is None:
         raise RegistryRefused(
             f"{full}: nothing of it is in force yet: what its file says is from its first use, and recorded"
@@ -144,11 +228,12 @@ def change(conn: Connection, asset: str, requester: str = "") -> tuple[Origin, A
         raise RegistryRefused(f"{full}: the file says what is in force ({now.digest[:16]}): nothing to agree to")
     old, new = content.difference(conn, before, now)
     moved = {"from": before.digest, "to": now.digest}
-    evidence = [
-        f"file {path.relative_to(pack_folder(one[0])).as_posix()}",
-        f"in force since ledger entry {before.entry}",
-    ]
-    action = Action(assets.EDIT, full, full, moved, evidence=evidence, before=old, after=new)
+    where = "file is gone"
+    if now.digest != content.GONE.digest:
+        where = f"file {content.file_of(one).relative_to(pack_folder(one[0])).as_posix()}"
+    evidence = [where, f"in force since ledger entry {before.entry}" if before.entry else before.how]
+    kind = assets.FOUND if requester.startswith("flow:") else assets.EDIT
+    action = Action(kind, full, full, moved, evidence=evidence, before=old, after=new)
     return Origin(_key(full), "", "", full, requester), action
 
 
@@ -176,10 +261,8 @@ def ask(asset: str, requester: str, reason: str = "") -> Request:
         former = requests.of_effect(conn, origin.effect)
         for one in former:  # asked by name, it is asked again
             requests.close(conn, one, WITHDRAWN, "it is asked for again", REFUSED)
-        over = [one for one in former if one.state != OPEN and one.action["payload"] == action.payload]
-        barred = {one.requester: "asked for it before" for one in over}
-        origin = Origin(origin.effect, "", "", origin.pack, requester, barred=barred)
-        asked = admission.admit(conn, origin, action, policy.load(origin.pack)).request
+        origin = _barring(origin, action, former)
+        asked = admission.admit(conn, origin, action, policy.load(origin.pack, conn)).request
         assert asked is not None  # the policy of an asset lets nothing through by itself
         if reason and all(one.id != asked for one in former):
             requests.explain(conn, asked, f"{requester}: {reason}")
@@ -197,27 +280,30 @@ def note(conn: Connection, request: Request) -> None:
     if request.state != APPROVED:
         return
     try:
-        origin, action = change(conn, request.pack)
+        origin, action = change(conn, request.pack, request.requester)
     except RegistryRefused as error:
         raise votes.VoteRefused(f"request {request.id}: {error}") from error
-    now = policy.policy_digest(policy.load(origin.pack), action.kind)
+    now = policy.policy_digest(policy.load(origin.pack, conn), action.kind)
     verdict = permits.consume(conn, origin, action, now, once=True)
-    told = content.read(content.file_of(resolved(request.pack)))
+    one = resolved(conn, request.pack)
+    told = content.now_of(one)
     if verdict.permit is None or told.digest != action.payload["to"]:
         raise votes.VoteRefused(f"request {request.id}: {verdict.why or VOID}: it has to be asked anew")
     by = [name for name, _ in votes.of(conn, request, votes.APPROVE)]
-    before = content.in_force(conn, [request.pack])[request.pack]
+    before = content.settled_names(conn, [one])[one]
     more = {"requester": request.requester, "request": request.id, "permit": verdict.permit}
     content.put_in_force(conn, request.pack, told, before, AGREED, by, **more)
 
 
 def pending() -> list[tuple[str, str, str]]:
-    """Files of the packs that say something else than what is in force: asset, digest in force, digest of the file."""
-    found = {id_of(one): content.read(content.file_of(one)).digest for pack in packs() for one in content.named(pack)}
+    """Files of the packs that say something else than what is in force: asset, digest in force, digest of the file.
+
+    Of one that is gone, or new where a pack's code reads all there are, a digest is `content.GONE`'s.
+    """
+    wanted = [one for pack in packs() for one in (*content.read_by_code(pack), *content.named(pack))]
     with warehouse.read() as conn:
-        known = content.in_force(conn, found)
+        known = content.settled_names(conn, wanted)
+    now = {one: content.now_of(one).digest for one, before in known.items() if before is not None}
     return [
-        (asset, known[asset].digest, now)
-        for asset, now in found.items()
-        if known.get(asset) and known[asset].digest != now
+        (id_of(one), before.digest, now[one]) for one, before in known.items() if before and before.digest != now[one]
     ]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from sqlalchemy.engine import Connection
+
 from baton.actions import assets
 from baton.actions.action import Action, digest
 from baton.errors import SpecError
@@ -43,29 +45,38 @@ class Judgement:
         return NEEDS.get(self.level, 0)
 
 
-def load(pack: str | Path) -> ActionsSpec | None:
+def load(pack: str | Path, conn: Connection | None = None) -> ActionsSpec | None:
     """The actions of a pack by name or folder, or the changes of an asset (`model:NAME`), as they are now; None: none declared.
 
     The file is read each time, because a permit is checked against the policy as it is at that moment.
+
+    Args:
+        conn: the caller's, whose transaction then is the one that is read in.
 
     Raises:
         SpecError: there is no such pack, or its file is wrong; lists every mistake with file and line.
     """
     if isinstance(pack, str) and pack.startswith(assets.KINDS):
-        return assets.policy_of(pack)
-    path = find_pack(pack)[1] / FILE
-    return _read(path, _digest(path)) if path.is_file() else None
+        return assets.policy_of(pack, conn)
+    return read(find_pack(pack)[1])[0]
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def read(folder: Path) -> tuple[ActionsSpec | None, bytes | None]:
+    """The actions of a pack's folder with the bytes that they were read from; none where there is no file. Raises SpecError: see `load`."""
+    path = folder / FILE
+    if not path.is_file():
+        return None, None
+    content = path.read_bytes()
+    return _read(path, hashlib.sha256(content).hexdigest()), content
 
 
 @lru_cache(maxsize=16)
 def _read(path: Path, content: str) -> ActionsSpec:
     spec, _, problems = read_as(ActionsSpec, path)
     raise_for(problems)
-    if _digest(path) != content:  # else the policy of one text would be kept for another one's
+    if (
+        hashlib.sha256(path.read_bytes()).hexdigest() != content
+    ):  # else the policy of one text would be kept for another one's
         raise SpecError(f"{path}: was changed while it was read: try again")
     assert spec is not None
     return spec

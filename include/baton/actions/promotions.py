@@ -105,7 +105,7 @@ def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
         single = settings().governance == SINGLE
         known = {} if single else {who: why for one in former for who, why in (one.barred or {}).items()}
         origin = replace(origin, barred={} if single else known | dict(barred))
-        asked = admission.admit(conn, origin, action, policy.load(origin.pack)).request
+        asked = admission.admit(conn, origin, action, policy.load(origin.pack, conn)).request
         assert asked is not None  # the policy of an asset lets nothing through by itself
         if single:
             part = ", ".join(f"{who} {why}" for who, why in barred.items())
@@ -138,8 +138,8 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
     if request.kind == assets.PROMOTE:
         model, _, version = request.entity_key.rpartition("/")
         return promotion(conn, model, int(version))
-    if request.kind == assets.EDIT:
-        return changes.change(conn, request.pack)
+    if request.of_asset and request.kind in assets.EDITS:
+        return changes.change(conn, request.pack, request.requester)
     if request.kind in NOW:
         before, after = NOW[request.kind](conn, request)
         if before == after:
@@ -153,7 +153,7 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
 
 def note(conn: Connection, request: Request) -> None:
     """Write what a closed request came to where pages and evidence look for it, with its ledger entry."""
-    if request.kind == assets.EDIT:
+    if request.of_asset and request.kind in assets.EDITS:
         changes.note(conn, request)
     if request.of_asset and request.kind == assets.GRANT:
         _note_grant(conn, request)
@@ -188,7 +188,7 @@ def grant(conn: Connection, asset: str, duty: str, person: str, giver: Who, unti
     barred = {made.person: "would get it", giver.name: "gives it"}
     known = {who: why for who, why in barred.items() if who.strip()}
     origin = Origin(_key(made), flow, f"grant-{made.id}", made.asset, giver.id, barred=known)
-    admission.admit(conn, origin, action, policy.load(origin.pack))
+    admission.admit(conn, origin, action, policy.load(origin.pack, conn))
     return made
 
 
@@ -212,7 +212,7 @@ def _note_grant(conn: Connection, request: Request) -> None:
     """A grant that people agreed to is in force in the transaction of the last vote; what nobody agreed to is over."""
     if request.state == requests.APPROVED:
         origin, action = standing(conn, request)
-        now = policy.policy_digest(policy.load(origin.pack), action.kind)
+        now = policy.policy_digest(policy.load(origin.pack, conn), action.kind)
         if permits.consume(conn, origin, action, now, once=True).permit is None:
             raise RegistryRefused(f"{request.entity_key}: there is no permit for it")
         duties.agree(conn, _number(request), votes.approvers(conn, request), request.id)
@@ -249,7 +249,7 @@ def permitted(conn: Connection, model: str, version: int, manifest: str, gate: s
         RegistryRefused: there is no permit for exactly this move, or it was used; says what people have to do.
     """
     origin, action = promotion(conn, model, version, manifest=manifest, gate=gate)
-    now = policy.policy_digest(policy.load(origin.pack), action.kind)
+    now = policy.policy_digest(policy.load(origin.pack, conn), action.kind)
     verdict = permits.consume(conn, origin, action, now, once=True)
     if verdict.permit is None or verdict.request is None:
         raise RegistryRefused(f"{model} version {version} is not approved: {verdict.why}")
@@ -287,7 +287,7 @@ def rolled_back(
     )  # fmt: skip
     key = f"{CHANGE}{assets.LOOK_AGAIN}:{action.target}:{to}:{warehouse.now()}"
     origin = Origin(key, promote_of(model), f"version-{to}", action.target, actor)
-    asked = admission.admit(conn, origin, action, policy.load(origin.pack)).request
+    asked = admission.admit(conn, origin, action, policy.load(origin.pack, conn)).request
     assert asked is not None  # the policy of an asset lets nothing through by itself
     requests.explain(conn, asked, f"{actor} rolled it back: {reason}")
     return {**told, "second_look": asked}

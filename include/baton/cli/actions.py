@@ -78,7 +78,7 @@ def approve(
     after = _vote(number, votes.APPROVE, seen, reason)
     if after.state != APPROVED:
         print(f"request {number}: recorded; another person has to agree")
-    elif after.kind == assets.EDIT and after.of_asset:
+    elif after.kind in assets.EDITS and after.of_asset:
         print(f"request {number}: approved; what {after.target} says is in force. Clear the tasks that failed for it")
     elif after.undoes:
         print(f"request {number}: approved; {_deliver(after.flow, after.partition)}")

@@ -80,7 +80,7 @@ def _gate(conn: Connection, effect: Effect) -> Kept | None:
         return Kept(STOPPED, f"{stopped}; `baton actions start` lets them begin again")
     try:
         action, origin = effect.judged(), effect.origin()
-        spec = changes.policy_in_force(conn, origin.pack)
+        spec = changes.policy_in_force(conn, origin.pack, origin.flow)
     except (BatonError, SpecError) as error:
         return Kept(STOPPED, str(error))
     if kept := _busy(conn, effect, spec):

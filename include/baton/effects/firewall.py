@@ -190,13 +190,16 @@ def _vote_on_change(
 ) -> Request | str:
     if request.state != requests.OPEN:
         return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
-    what = {assets.PROMOTE: "the gate's verdict, the champion", assets.EDIT: "the file, what is in force,"}
+    what = {
+        assets.PROMOTE: "the gate's verdict, the champion",
+        **dict.fromkeys(assets.EDITS, "the file, what is in force,"),
+    }
     why = f"{what.get(request.kind, 'what it is about')} or the policy changed since it was asked"
     try:
         origin, action = promotions.standing(conn, request)
     except RegistryRefused as refusal:
         why, action = str(refusal), None
-    current = policy.policy_digest(policy.load(request.pack), request.kind)
+    current = policy.policy_digest(policy.load(request.pack, conn), request.kind)
     done = request.kind == assets.LOOK_AGAIN  # and nobody could ask about it anew
     if action is None or (not done and requests.subject_of(action, current) != request.subject):
         requests.close(conn, request, requests.REPLACED, why)

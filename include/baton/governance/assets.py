@@ -6,7 +6,8 @@
 An asset that nobody answers for may not be used: a pack without governance.yaml, or one that says nothing of it, is refused.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def inventory(
     """
     prompts = sorted((folder / "prompts").glob("*.*"))
     tables = [name for name in TABLES if (folder / f"{name}.yaml").is_file()]
-    files = [path.relative_to(folder) for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]]
+    files = [path.relative_to(folder) for path in _files(folder) if path.suffix in (".yaml", ".yml")]
     tables += [path.with_suffix("").as_posix() for path in files if len(path.parts) > 1 and path.parts[0] not in _READ]
     found: dict[AssetKind, Iterable[str]] = {
         "model": models, "contract": contracts, "source": sources, "effect": effects,
@@ -59,6 +60,19 @@ def inventory(
         "rules": tables,
     }  # fmt: skip
     return {kind: sorted(set(names)) for kind, names in found.items()}
+
+
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files of a folder and below, through links too: whoever reads by a glob follows them."""
+    here = os.path.realpath(folder)
+    if here in above or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(folder / entry.name, (*above, here))
+            else:
+                yield folder / entry.name
 
 
 def in_pack(pack: Pack) -> dict[AssetKind, list[str]]:

@@ -2,12 +2,16 @@
 
 from baton.errors import RegistryRefused, SpecError
 from baton.governance.assets import find, place
+from baton.governance.content import require_governance
 from baton.names import monitor_of, promote_of, scoring_of, train_of
 from baton.packs.pack import find_model
+from baton.record import warehouse
 
 
 def require_consumer(model: str, consumer: str) -> None:
     """Refuse whoever is not listed; a model that no pack has, or that nobody answers for, is for its own DAGs alone.
+
+    Nobody answers for it, too, while its pack's governance.yaml is not the one that people agreed to.
 
     Args:
         consumer: DAG id of the flow, or of one of the model's own DAGs.
@@ -21,6 +25,8 @@ def require_consumer(model: str, consumer: str) -> None:
         if consumer == scoring_of(model) and find_model(model)[1].scoring is not None:
             return
         asset = find(f"model:{model}")
+        with warehouse.read() as conn:
+            require_governance(conn, asset.pack)
     except SpecError as error:
         raise RegistryRefused(f"flow {consumer} may not use model {model}: {error}") from error
     if consumer not in asset.terms.consumers:

@@ -15,10 +15,11 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError, SpecError
 from baton.governance.assets import find
+from baton.governance.content import require_governance
 from baton.record import ledger, warehouse
 from baton.record.tables import grants as table
 from baton.settings import SINGLE, settings
-from baton.specs.governance import ASSET_KINDS, AssetKind
+from baton.specs.governance import ASSET_KINDS, AssetKind, AssetTerms
 
 Duty = Literal["read", "consume", "modify", "approve", "activate", "spend", "audit"]
 DUTIES: tuple[Duty, ...] = get_args(Duty)
@@ -96,7 +97,7 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
     known, today = find(asset), datetime.now(UTC).date()
     if duty not in DUTIES:
         raise BatonError(f"duty {duty!r}: there are {', '.join(DUTIES)}")
-    _require_owner(known.id, giver)
+    _require_owner(conn, known.id, giver)
     if duty not in (there := asked_on(known.kind)):
         raise BatonError(f"duty {duty!r} on {known.id}: nothing asks for it, so nothing is given. Of a {known.kind} there are {', '.join(there)}"
                          + ("; which flows may use it say `consumers` in governance.yaml" if duty == "consume" else ""))  # fmt: skip
@@ -161,7 +162,7 @@ def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
     """
     grant = find_grant(conn, number)
     if not by.among(grant.person):
-        _require_owner(grant.asset, by)
+        _require_owner(conn, grant.asset, by)
     if not (grant.holds(warehouse.now()) or grant.waits(warehouse.now())):
         raise BatonError(f"grant {number} is over since {(grant.ended_at or grant.valid_to)[:19]}")
     values = {"ended_at": warehouse.now(), "ended_by": by.name or by.id}
@@ -186,7 +187,7 @@ def in_force(conn: Connection, limit: int = 1000) -> list[Grant]:
 def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
     """Why somebody has not the duty on an asset; empty: they have it.
 
-    Where governance.yaml cannot be read, nobody has it by nature, so that only whose grant is good remains.
+    Where governance.yaml cannot be read, or is not the one that people agreed to, nobody has it by nature, so that only whose grant is good remains.
     """
     here = (table.c.asset == asset, table.c.duty == duty, table.c.agreed_at.is_not(None))
     given = conn.execute(sa.select(table.c.person, table.c.valid_to, table.c.ended_at).where(*here)).all()
@@ -196,7 +197,7 @@ def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
     if any(who.among(one.person) for one in given if one.ended_at is None and one.valid_to > now):
         return ""
     try:
-        terms = find(asset).terms
+        terms = _terms(conn, asset)
     except SpecError as error:
         return f"{who.name or who.id or 'nobody'} has no grant to {duty} {asset}, and who answers for it is not to be read: {error}"
     if who.among(terms.owner, terms.deputy):
@@ -227,8 +228,15 @@ def withheld(conn: Connection, duty: Duty, who: Who) -> list[str]:
     return [asset for asset in given if lacks(conn, asset, duty, who)]
 
 
-def _require_owner(asset: str, who: Who) -> None:
-    terms = find(asset).terms
+def _terms(conn: Connection, asset: str) -> AssetTerms:
+    """Who answers for an asset by the governance.yaml that people agreed to. Raises SpecError: nobody does."""
+    found = find(asset)
+    require_governance(conn, found.pack)
+    return found.terms
+
+
+def _require_owner(conn: Connection, asset: str, who: Who) -> None:
+    terms = _terms(conn, asset)
     if not who.among(terms.owner, terms.deputy):
         raise BatonError(
             f"{asset}: {who.name or who.id or 'nobody'} gives and ends no duties on it; its owner {terms.owner} and deputy {terms.deputy} do"

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from baton.governance.assets import FILE
+from baton.governance.content import unreadable
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.specs.governance import ASSET_KINDS, AssetKind, GovernanceSpec
 
@@ -20,6 +21,8 @@ def problems(
         uses: models that each flow of the pack scores with; None: there are no DAG files to read.
         flows: DAG ids of all flows; None as before.
     """
+    for path, why in unreadable(folder.name, folder):
+        yield Problem(str(path), 1, "", f"{why}: a stage that works by it stops")
     if file is None:
         message = "is not there: nobody answers for what the pack has, so nothing may use it"
         yield Problem(str(folder / FILE), 1, "", message, "at least `default`")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
     from baton.packs.pack import Pack
 
+DRY = "~dry"  # behind the flow's name in the slots of a dry run
 O = TypeVar("O")  # noqa: E741 - the options that a step declares
 
 
@@ -69,7 +70,7 @@ class StageJob(Generic[O]):
     @property
     def slot(self) -> Slot:
         """The slot; a dry run has a flow name of its own, so it can never become a head of the real one."""
-        flow = f"{self.flow}~dry" if self.dry_run else self.flow
+        flow = f"{self.flow}{DRY}" if self.dry_run else self.flow
         return Slot(flow, self.stage, self.partition, self.map_index if self.group is None else self.group.map_index)
 
     def load_pack(self) -> Pack:

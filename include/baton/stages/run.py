@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.actions import changes
+from baton.actions import changes, policy
 from baton.contracts import outputs
 from baton.data import stored
 from baton.data.datasets import read, read_frames
-from baton.errors import BatonError, SpecError
+from baton.errors import BatonError, NotAgreed, SpecError
 from baton.governance import content
 from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
@@ -25,6 +24,7 @@ from baton.stages.step import Keywords, Step, as_json, resolve, with_options
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from sqlalchemy.engine import Connection
 
     from baton.data.datasets import DatasetRef
 
@@ -49,22 +49,40 @@ def run(job: StageJob[Any]) -> StageResult:
     if job.group is not None and together:
         job = replace(job, inputs=together[job.group.number])
     given, found, params, code = _prepared(job)
+    agreed, user = changes.Agreed(), f"stage {job.flow}.{job.stage}"
     if not job.dry_run:  # which tries what people have not agreed to yet
-        changes.require(_used(given, found), f"stage {job.flow}.{job.stage}")
+        agreed = changes.require(_used(given, found), user, job.flow)
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
         if output.made is None:  # else the workers of an engine have checked
             frames = checked(job, chain([output.frame], output.rest), alone=not output.rest, some=bool(together))
             output = replace(output, frame=next(frames), rest=frames)
-        return replace(output, on_commit=None, beside=None) if job.dry_run else output
+        if job.dry_run:
+            return replace(output, on_commit=None, beside=None)
+        also = output.on_commit
 
-    result = run_stage(
-        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
-    )
-    if together and not (isinstance(found, Step) and found.apart):
-        digests = [input_digest(one, params, job.models, code) for one in together]
-        groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
+        def on_commit(conn: Connection, commit_id: int) -> None:
+            agreed.require_unchanged(user)  # files are read again while rows are made, perhaps hours later
+            if also is not None:
+                also(conn, commit_id)
+
+        return replace(output, on_commit=on_commit)
+
+    def judge(refs: Sequence[DatasetRef]) -> None:
+        require_whole(job, refs)
+        agreed.require_unchanged(user)
+
+    try:
+        result = run_stage(
+            job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+        )
+        if together and not (isinstance(found, Step) and found.apart):
+            digests = [input_digest(one, params, job.models, code) for one in together]
+            groups.whole_if_complete(job.slot, digests, judge)
+    except NotAgreed:  # if by the firewall, in the commit's transaction: what it asked was rolled back with it
+        changes.require(content.table_of(job.pack, policy.FILE.removesuffix(".yaml")), user, job.flow)
+        raise
     return result
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -19,58 +19,20 @@ from baton.cli.state import change as cli
 from baton.effects import attempts, firewall, outbox, overview
 from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
 from baton.governance import content
-from baton.record import ledger, warehouse
+from baton.record import warehouse
 from baton.settings import settings
-from baton.stages.run import run
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
-job, commit = STAGE["job"], STAGE["commit"]
-ORDERS = pd.DataFrame({"order_id": [1, 2, 3], "amount": [10.0, 20.0, 30.0]})
-CONTRACT, GOVERNANCE, LIMITS = "contract:shop/orders", "rules:shop/governance", "rules:shop/policy/limits"
-POLICY = """\
-actions:
-  block: {description: blocks, recovery: irreversible, reach: network}
-policy:
-  - {name: all, level: two_approvers}
-"""
-ANN, BOB, CY = Voter("ann"), Voter("bob"), Voter("cy")
+SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).parent / "changed_files.py"))
+doubled, checked, edit, activated, agree = (SHOP[name] for name in ("doubled", "checked", "edit", "activated", "agree"))
+STAGE, CONTRACT, GOVERNANCE, LIMITS, POLICY, ANN, BOB, CY = (
+    SHOP[name] for name in ("STAGE", "CONTRACT", "GOVERNANCE", "LIMITS", "POLICY", "ANN", "BOB", "CY")
+)
 
 
 @pytest.fixture(autouse=True)
 def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
-        high = (folder / "governance.yaml").read_text().replace("impact: low", "impact: medium")
-        (folder / "governance.yaml").write_text(high)
-        orders = folder / "contracts" / "orders.yaml"
-        orders.write_text(orders.read_text().partition("expectations:")[0])
-        (folder / "policy").mkdir()
-        (folder / "policy" / "limits.yaml").write_text("most: 5\n")
+    with SHOP["shop"](home, monkeypatch) as folder:
         yield folder
-
-
-def doubled(hour: int = 0, **given: Any) -> Any:
-    return run(job("double", hour=hour, inputs={"orders": commit("ingest", hour, ORDERS)}, **given))
-
-
-def checked(hour: int = 0, **given: Any) -> Any:
-    """A stage whose result has to keep the contract, which is what it works by."""
-    return doubled(hour, output_contract="orders", **given)
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def activated(asset: str) -> list[dict[str, Any]]:
-    return [one.payload for one in reversed(ledger.entries(asset, content.ACTIVATED))]
-
-
-def agree(asked: requests.Request, *people: Voter) -> requests.Request:
-    for person in people:
-        asked = firewall.vote(asked.id, person, "approved", asked.seen)
-    return asked
 
 
 def test_a_changed_contract_is_not_used_until_two_others_agreed_to_it(pack: Path) -> None:
@@ -84,7 +46,8 @@ def test_a_changed_contract_is_not_used_until_two_others_agreed_to_it(pack: Path
         with pytest.raises(NotAgreed, match=said) as refused:
             checked(hour)
     assert "stage shop_flow.double" in str(refused.value)
-    assert f"`baton change ask {CONTRACT}`" in str(refused.value)
+    (found,) = requests.still_open()
+    assert f"request {found.id} about it is open" in str(refused.value)
     asked = changes.ask(CONTRACT, "dan", "the till rounds")
     assert (asked.needs, asked.action["payload"]) == (2, {"from": first["digest"], "to": new})
     shown = overview.request(asked.id)
@@ -156,9 +119,9 @@ def test_what_was_recorded_once_is_never_trusted_again_by_itself(pack: Path) -> 
     path.write_text(text.replace("tolerated: 0.5", "tolerated: 0.4"))
     with pytest.raises(NotAgreed):
         checked()
-    (pack / "policy" / "more.yaml").write_text("a: 1\n")
+    (pack / "contracts" / "more.yaml").write_text(text.replace("contract: orders", "contract: more"))
     with pytest.raises(RegistryRefused, match="nothing of it is in force yet"):
-        changes.ask("rules:shop/policy/more", "dan")
+        changes.ask("contract:shop/more", "dan")
 
 
 def test_where_one_person_runs_it_a_change_is_in_force_at_its_first_use(pack: Path, home: Path) -> None:
@@ -242,6 +205,7 @@ def test_effects_go_by_the_policy_that_was_agreed_to(pack: Path) -> None:
     kept = attempts.claim(effect, 60)
     assert isinstance(kept, attempts.Kept)
     assert "the action firewall uses what nobody agreed to" in kept.words
+    assert f"request {requests.still_open()[-1].id} about it is open" in kept.words  # the claim's transaction asks
     agree(changes.ask("rules:shop/actions", "dan"), ANN, BOB)
     kept = attempts.claim(effect, 60)  # judged anew, by what holds now
     assert isinstance(kept, attempts.Kept)
@@ -281,16 +245,19 @@ def test_on_the_command_line_whoever_types_asks(pack: Path, monkeypatch: pytest.
     assert asked.reasons[-1] == "dan: more room"
 
 
-def test_what_looks_secret_is_not_shown(pack: Path) -> None:
+def test_what_looks_secret_is_not_shown_but_that_it_changed_is(pack: Path) -> None:
     doubled()
     path = pack / "policy" / "limits.yaml"
     path.write_text(
-        "most: 5\napi_key: hunter2\nat: https://ann:pw1@shop.example\n" + "".join(f"a{n}: {n}\n" for n in range(400))
+        "most: 5\ntokens: 4 in all\npassword_rule: ask for two\napi_key: hunter2hunter2hunter2\nat: https://ann:pw1@shop.example\n"
+        + "".join(f"a{n}: {n}\n" for n in range(400))
     )
     shown = {name: after for name, _, after in overview.request(changes.ask(LIMITS, "dan").id).difference}
     assert "hunter2" not in str(shown)
     assert "pw1" not in str(shown)
-    assert "api_key: ***" in shown["line 2"]
+    assert "tokens: 4 in all\npassword_rule: ask for two\n" in shown["line 2"]
+    digest = hashlib.sha256(b"api_key: hunter2hunter2hunter2").hexdigest()[:16]
+    assert f"api_key: *** (SHA-256 of the line {digest})" in shown["line 2"]
     assert len(shown["line 2"]) < 500
     assert shown["line 2"].endswith("more characters)")
 

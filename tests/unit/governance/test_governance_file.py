@@ -12,6 +12,7 @@ from baton.errors import RegistryRefused, SpecError
 from baton.governance import assets, consume
 from baton.governance.assets import every, find, in_pack, place, votes_needed
 from baton.packs.pack import load_pack, packs, read_pack
+from baton.record import warehouse
 from baton.specs.governance import VOTES
 
 DEFAULT = "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01}\n"
@@ -93,7 +94,8 @@ def test_an_asset_that_is_not_there_needs_no_votes_but_an_answer(asset: str, wor
         votes_needed(asset)
 
 
-def test_a_foreign_flow_is_told_whom_to_ask_and_where_it_is_written() -> None:
+def test_a_foreign_flow_is_told_whom_to_ask_and_where_it_is_written(home: Path) -> None:
+    warehouse.migrate()
     for consumer in ("transaction_monitoring", "card_fraud_train", "card_fraud_promote", "card_fraud_monitor"):
         consume.require_consumer("card_fraud", consumer)
     with pytest.raises(RegistryRefused, match="its owner op ") as refused:
@@ -118,3 +120,22 @@ def test_scaffolding_names_what_it_writes_and_lets_the_flow_use_its_models(tmp_p
     assert spec.terms("model", "late").consumers == ("orders", "again")  # type: ignore[union-attr]
     assert spec.terms("model", "odd").consumers == ("orders",)  # type: ignore[union-attr]
     assert list(spec.flow) == ["orders"]
+
+
+def test_files_that_would_stop_the_pack_are_found_before(tmp_path: Path) -> None:
+    folder = written(tmp_path, DEFAULT)
+    for name, text in [
+        ("policy/a.yaml", b"a: [1\n"),
+        ("policy/b.yaml", b"a: 1\n"),
+        ("policy/b.yml", b"a: 1\n"),
+        ("prompts/logo.png", b"\x89PNG\xff"),
+    ]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text)
+    found = {
+        Path(one.file).relative_to(folder).as_posix(): one.message for one in lint([folder]) if "stops" in one.message
+    }
+    assert set(found) == {"policy/a.yaml", "policy/b", "prompts/logo.png"}
+    assert "cannot be read, so nobody can agree to it" in found["policy/a.yaml"]
+    assert "b.yaml and b.yml have the name: rename one" in found["policy/b"]
+    assert "codec can't decode" in found["prompts/logo.png"]

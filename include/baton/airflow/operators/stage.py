@@ -100,11 +100,13 @@ def whole_result(value: Any) -> Any:
     if "stage" not in first["group"] or len(edges) == 2:
         return first
 
+    from baton.actions import changes
     from baton.contracts.outputs import require_whole
     from baton.data.datasets import DatasetRef
     from baton.errors import BatonError
     from baton.packs.pack import load_pack
     from baton.stages import groups
+    from baton.stages.job import DRY
     from baton.stages.slots import Slot
 
     # Airflow keeps what tasks returned that a repeated run, with fewer of them, has no more
@@ -117,8 +119,10 @@ def whole_result(value: Any) -> Any:
 
     def judge(results: Sequence[DatasetRef]) -> None:
         if contract := first["group"]["contract"]:
-            spec = load_pack(first["group"]["pack"]).contract(contract)
-            require_whole(spec, f"{slot.flow}/{slot.stage}", results)
+            pack, user, dry = first["group"]["pack"], f"stage {slot.flow}.{slot.stage}", slot.flow.endswith(DRY)
+            agreed = changes.Agreed() if dry else changes.require([(pack, "contract", contract)], user, slot.flow)
+            require_whole(load_pack(pack).contract(contract), f"{slot.flow}/{slot.stage}", results)
+            agreed.require_unchanged(user)
 
     made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge)
     return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}

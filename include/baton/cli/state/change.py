@@ -7,6 +7,7 @@ import typer
 from baton.actions import changes
 from baton.cli.actions import person
 from baton.cli.output import Json, as_json, plural, table
+from baton.governance import content
 
 app = typer.Typer(help="Changes of contracts, prompts, agents and rules of a pack.", no_args_is_help=True)
 
@@ -18,14 +19,18 @@ def register(into: typer.Typer) -> None:
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List files that say something else than what is in force; a stage that works by one fails."""
+    """List files that say something else than what is in force, are gone or are new; a stage that works by one fails."""
     found = changes.pending()
     if json:
         for asset, before, now in found:
             print(as_json({"asset": asset, "in_force": before, "file": now}))
         return
-    table(["asset", "in force", "file"], [[asset, before[:16], now[:16]] for asset, before, now in found])
+    table(["asset", "in force", "file"], [[asset, *map(_short, digests)] for asset, *digests in found])
     print(plural(len(found), "file differs", "files differ"))
+
+
+def _short(digest: str) -> str:
+    return "not there" if digest == content.GONE.digest else digest[:16]
 
 
 @app.command()
@@ -33,7 +38,7 @@ def ask(
     asset: Annotated[str, typer.Argument(help="Such as contract:PACK/NAME, from `baton change list`.")],
     reason: Annotated[str, typer.Option(help="Why; shown to those who have to agree, and on record.")] = "",
 ) -> None:
-    """Ask people to agree to what the asset's file says now; whoever asks is not among them."""
+    """Ask people to agree to what the asset's file says now, or that it is gone; whoever asks is not among them."""
     asked = changes.ask(asset, person().id, reason)
     print(
         f"request {asked.id}: {asked.target} waits for {plural(asked.needs, 'person', 'people')} to agree, until "
