@@ -59,7 +59,7 @@ def let(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> dict[
     told, lacking = {}, []
     for key, share in wide.items():
         origin, action = _asking(conn, key, groups[key], reason, actor)
-        digest = policy.policy_digest(policy.load(origin.pack), action.kind)
+        digest = policy.policy_digest(policy.load(origin.pack, conn), action.kind)
         verdict = permits.consume(conn, origin, action, digest, once=True)
         if verdict.permit is None:
             lacking.append(key)
@@ -77,7 +77,7 @@ def ask(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> list[
 
 def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str) -> str:
     origin, action = _asking(conn, key, rows, reason, actor)
-    admitted = admission.admit(conn, origin, action, policy.load(origin.pack))
+    admitted = admission.admit(conn, origin, action, policy.load(origin.pack, conn))
     share = _share(conn, key, rows)
     words = f"{key[0]} {key[1]}: {share:.1%} of its rows would be given up, one person alone may give up {SHARE:.0%}"
     if admitted.state == admission.FORBIDDEN:

@@ -162,7 +162,7 @@ def _asked(
     action = assets.changed(assets.RAISE, key, asset, limits.agreed(before.spec), limits.agreed(after))
     # of no DAG, where it is about more than one flow: that takes the right to decide on all
     origin = Origin(_effect(key), before.spec.flow or "", "budgets", asset, f"flow:{flow}")
-    spec = policy.load(origin.pack)
+    spec = policy.load(origin.pack, conn)
     verdict = permits.consume(conn, origin, action, policy.policy_digest(spec, action.kind), once=True)
     if verdict.permit is not None:
         _record(conn, key, before, after, request=verdict.request, permit=verdict.permit)
