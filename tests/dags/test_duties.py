@@ -107,7 +107,7 @@ def test_a_monitor_fails_where_its_training_ended_before_it_began(monkeypatch: p
 
     def asks_again(state: str) -> None:
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(state), raising=False)
-        monitor._start_training({"request": ASKED_AT, "since": ASKED_AT})
+        monitor.start_training({"request": ASKED_AT, "since": ASKED_AT})
 
     for on_its_way in ("none", "queued", "running"):
         asks_again(on_its_way)

@@ -26,7 +26,7 @@ from baton.evidence import decision, flow, from_ledger
 from baton.feedback.cases import decide
 from baton.governance import duties
 from baton.keys import signing_key
-from baton.record import erased, ledger, tables, warehouse
+from baton.record import ledger, tables, warehouse
 from baton.registry.manifest import DOMAIN
 from baton.settings import settings
 from baton.stages.slots import Slot, StageOutput, run_stage
@@ -395,16 +395,3 @@ def test_a_result_is_there_from_the_moment_of_its_entry(scene: tuple[str, Any], 
         files = auditor.unpack(data)[0]
         assert [one["commit"] for one in lines(files, "partitions.jsonl")].count(made.id) == many
         assert (json.loads(files["flow.json"])["published"]["commit"] == made.id) == bool(many)
-
-
-def test_who_may_not_audit_a_flow_is_not_told_whom_it_erased(
-    scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with warehouse.write() as conn:
-        ledger.append(conn, erased.ERASED, erased.subject(FLOW, "gone"), {"by": "ada"})
-    for who, told in (("op", True), ("bob", False), ("", False)):
-        monkeypatch.setattr(cli, "person", lambda who=who: Voter(who, who, "command line"))
-        for more in ([], ["--flow", FLOW]):
-            asked = CliRunner().invoke(app, ["evidence", "decision", "gone", *more], env={"COLUMNS": "500"})
-            assert "no flow has published a decision on 'gone'" in asked.stderr
-            assert ("erased on" in asked.stderr) == told

@@ -46,10 +46,10 @@ class MonitorOperator(BaseOperator):
         if outcome["decision"] == "RETRAIN":
             extra = {k: outcome[k] for k in ("partition", "since", "features")}
             context["outlet_events"][self.alias].add(drifted(self.model), extra=extra)
-            self._start_training(outcome)
+            self.start_training(outcome)
         return outcome
 
-    def _start_training(self, outcome: dict[str, Any]) -> None:
+    def start_training(self, outcome: dict[str, Any]) -> None:
         """Start training for this drift, once: the run id names the request, so that asking again changes nothing.
 
         The asset event alone cannot: Airflow lets an event of a partitioned run start partitioned DAGs only, and
