@@ -3,7 +3,8 @@
 **What it does.** Reads the hour's transactions, checks them against their contract (bad rows go to quarantine,
 a broken contract stops the run), scores them side by side with the supervised `card_fraud` model and the
 unsupervised `transaction_anomaly` model, combines both into a route, publishes decisions and scores with the
-model version per row, and opens a case for everything that needs a person.
+model version per row, and opens a case for everything that needs a person. Of an hour of many parts *judge_parts* judges
+the parts side by side before *contract* judges the whole; for one of one part it is skipped, and that is no fault.
 
 **When it fails.** *contract* red: the hour's data are broken as a whole (a unit error, a missing column). Look at
 the task's *Validation result*, repair with `baton quarantine`, re-inject. *ingest* skipped: nothing was delivered.
@@ -25,7 +26,7 @@ with Flow(
     deadline_minutes=30,
     doc_md=__doc__,
 ) as flow:
-    transactions = flow.contract(flow.ingest("transactions"), "transactions")
+    transactions = flow.contract(flow.ingest("transactions"), "transactions", shared=True)
     scores = {model: flow.score(transactions, model) for model in ("card_fraud", "transaction_anomaly")}
     decisions = flow.stage("decide", "baton_packs.financial_crime.steps:combine", transactions=transactions, **scores)
     answers = {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}}

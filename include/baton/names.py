@@ -6,6 +6,7 @@ JUDGE_WINDOWS, PREPARE = "judge_windows", "prepare"
 # what of the registry only Baton's account writes (`services.mlflow_access` keeps everybody else from it)
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 OWN_TAGS, REVIEW, REVIEW_BY, REFUSED = "baton.", "baton.review", "baton.review_by", "baton.refused."
+EDGES = "edges"  # fact of what a step that is `apart` made of some rows: where the rows of each task end
 _PART = "__"  # between the verb and what it is about
 
 

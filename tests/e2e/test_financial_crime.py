@@ -217,7 +217,8 @@ def test_ledger_verifies_and_knows_the_milestones(summary: dict[str, Any]) -> No
 
 def test_partition_takes_at_most_seven_task_instances(summary: dict[str, Any], demo: Demo) -> None:
     run = next(run for run in demo.airflow.runs(FLOW) if run["state"] == "success")
-    flow_tasks = demo.airflow.tasks(FLOW, run["dag_run_id"])
+    # what is skipped as soon as there is one part takes no worker
+    flow_tasks = [task for task in demo.airflow.tasks(FLOW, run["dag_run_id"]) if task["state"] != "skipped"]
     monitor = demo.airflow.runs(f"{MODEL}_monitor")[0]
     assert len(flow_tasks) + len(demo.airflow.tasks(f"{MODEL}_monitor", monitor["dag_run_id"])) <= 7
 

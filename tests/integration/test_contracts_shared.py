@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from baton import quarantine
 from baton.contracts.parts import Judging
 from baton.data import datasets, objects, parts
+from baton.errors import BatonError
 from baton.quarantine import batch, spool
 from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
@@ -23,6 +25,7 @@ from baton.stages import garbage, groups, slots
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageResult
+from baton.steps import contract as steps_contract
 
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("quarantine_orders.py")))
 FLOW, HOUR, SPEC, raw = (SHOP[name] for name in ("FLOW", "HOUR", "SPEC", "raw"))
@@ -130,11 +133,7 @@ def test_a_run_leaves_the_same_for_any_number_of_tasks(name: str, monkeypatch: p
     ref = datasets.write(raw(made()), "delivered.parquet")
     seen = []
     for tasks in (1, 2, 4):
-        with warehouse.write() as conn:
-            for table in ("quarantine", "heads", "commits", "ledger"):
-                conn.exec_driver_sql(f"DELETE FROM {table}")
-        for item in objects.listed(lambda name: name.startswith(f"{FLOW}/")):
-            objects.delete(item.uri)
+        forget()
         with monkeypatch.context() as patch:
             shares = judged(ref, tasks)
             if tasks > 1:  # the task behind judges no row again
@@ -145,6 +144,14 @@ def test_a_run_leaves_the_same_for_any_number_of_tasks(name: str, monkeypatch: p
         assert bool(named and named <= theirs) == (names_theirs and tasks > 1 and whole.ref.rows > 0)
     assert seen[0]["content"] == seen[1]["content"] == seen[2]["content"]
     assert seen[0] == seen[1] == seen[2]
+
+
+def forget() -> None:
+    with warehouse.write() as conn:
+        for table in ("quarantine", "heads", "commits", "ledger"):
+            conn.exec_driver_sql(f"DELETE FROM {table}")
+    for item in objects.listed(lambda name: name.startswith(f"{FLOW}/")):
+        objects.delete(item.uri)
 
 
 def held(ref: datasets.DatasetRef) -> list[parts.StoredPart]:
@@ -204,3 +211,51 @@ def test_parts_that_are_damaged_are_made_anew_of_the_rows() -> None:
     again = run(job(ref))
     assert (again.cached, again.ref.content_sha256) == (False, before.content_sha256)
     assert datasets.verifies(again.ref)
+
+
+def test_what_tasks_judged_is_recognized_by_one_look_at_the_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref, looks = datasets.write(raw(some_bad()), "delivered.parquet"), []
+    monkeypatch.setattr(
+        steps_contract, "repairs_digest", lambda *about: looks.append(about) or quarantine.repairs_digest(*about)
+    )
+    asked = {}
+    for tasks in (2, 4):
+        forget()
+        judged(ref, tasks)
+        looks.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Judging, "add", None)
+            assert not run(job(ref)).cached
+        asked[tasks] = len(looks)
+    assert asked[2] == asked[4] <= 4
+
+
+def test_cells_of_the_whole_are_on_no_heap_while_rows_are_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref, done = datasets.write(raw(some_bad()), "delivered.parquet"), []
+    temporary = home / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    kept, good_rows = Judging.kept, Judging.good
+
+    def noted(judging: Judging) -> Iterator[Any]:
+        for table in kept(judging):
+            done.append("kept")
+            yield table
+
+    monkeypatch.setattr(Judging, "kept", noted)
+    monkeypatch.setattr(Judging, "good", lambda *about: done.append("good") or good_rows(*about))
+    first, second = groups.split(ref, 2)
+    run(job(ref, "judge", group=first))
+    assert sorted(set(done)) == ["good", "kept"]
+    assert done == sorted(done), "written first, then read from the disk"
+    assert list(temporary.iterdir()) == []
+    run(job(ref, "judge", group=second, dry_run=True))
+    assert list(temporary.iterdir()) == []
+
+    def stuck(*_: Any) -> None:
+        raise BatonError("full")
+
+    monkeypatch.setattr(Judging, "good", stuck)
+    with pytest.raises(BatonError, match="full"):
+        run(job(ref, "judge", group=second))
+    assert list(temporary.iterdir()) == []

@@ -20,7 +20,9 @@ from baton.authoring.lint import lint
 from baton.authoring.new_flow import new_flow
 from baton.authoring.new_model import NewModel, new_model
 from baton.authoring.new_pack import new_pack
+from baton.data import parts
 from baton.packs import pack as packs
+from baton.quarantine import batch
 from baton.quarantine.rows import counts
 from baton.record import tables
 from baton.record.warehouse import read
@@ -97,10 +99,14 @@ def dag(dag_id: str, file: Path = LIFECYCLES) -> Any:
     return found
 
 
-def run(dag_id: str, file: Path = LIFECYCLES, **conf: Any) -> None:
-    """One run in this process; every task must succeed."""
+def run(dag_id: str, file: Path = LIFECYCLES, **conf: Any) -> dict[str, list[str]]:
+    """One run in this process, which must succeed; the states of each task."""
     result = dag(dag_id, file).test(run_conf=conf or None)
-    assert result.state == "success", {task.task_id: task.state for task in result.get_task_instances()}
+    states: dict[str, list[str]] = {}
+    for task in result.get_task_instances():
+        states.setdefault(task.task_id, []).append(str(task.state))
+    assert result.state == "success", states
+    return states
 
 
 def promote(model: str) -> None:
@@ -187,7 +193,10 @@ def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, wo
     run("unusual_train")
     promote("unusual")
     file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
-    run("examinations", file, partition_from=HOURS[0])
+    file.write_text(file.read_text().replace('"malignancy_rows")', '"malignancy_rows", shared=True)', 1))
+    states = run("examinations", file, partition_from=HOURS[0])
+    assert states.pop("judge_parts") == ["skipped"], "one part: nothing to share, and nothing behind it is skipped"
+    assert {state for of_task in states.values() for state in of_task} == {"success"}
     assert len(PUBLISHED["rows_of"]("decisions", flow="examinations")) == 59
     assert len(PUBLISHED["rows_of"]("predictions", flow="examinations")) == 2 * 59
     opened = rows_of(tables.cases, "examinations")
@@ -213,6 +222,20 @@ def add_source(
     history.to_csv(workbench.home / "data" / "clinic" / f"{name}.csv", index=False)
     for partition, frame in later.items():
         frame.to_csv(workbench.home / "landing" / "clinic" / f"{name}-{partition.replace(':', '-')}.csv", index=False)
+
+
+def test_a_batch_of_several_parts_is_judged_by_several_tasks(
+    clinic: Any, dags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROWS", 20)
+    monkeypatch.setattr(parts, "STEP", 1)
+    monkeypatch.setattr(batch, "FRAME_ROWS", 10)
+    states = run("examinations", dags / "examinations.py", partition_from=HOURS[1])
+    assert states["judge_parts"] == ["success"] * 3
+    assert {state for of_task in states.values() for state in of_task} == {"success"}
+    published = [row for row in PUBLISHED["rows_of"]("decisions", flow="examinations") if row["partition"] == HOURS[1]]
+    assert len(published) == 58
+    assert counts("examinations", HOURS[1])["open"] == 1
 
 
 def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:

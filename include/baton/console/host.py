@@ -140,7 +140,7 @@ class Rights:
         named = [one.partition(":") for one in self.withheld]
         flows = {name for kind, _, name in named if kind == "flow"}
         models = {dag_of(name) for kind, _, name in named if kind == "model" for dag_of in _OF_MODELS}
-        self._hidden = flows | models
+        self._hidden = flows | models | self.withheld  # a request about an asset may have its id for a DAG's
 
     def read(self, dag_id: str | None) -> bool:
         """May read about this DAG."""

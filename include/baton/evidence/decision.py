@@ -38,7 +38,8 @@ _SHOWN = (
     "contract_verdict",
 )  # of entries about the partition; they name nobody
 _NOT_YET = {
-    "duty audit": "grants are not asked yet: whoever has the account that `baton` runs under may write this pack",
+    "duty audit": "the command asks for it, of whom the account that typed is; nothing here proves that it was asked, since whoever "
+    "has that account could write the same pack without the command",
     "values": "personal and free ones are digests, salted per entity; the salt stays in the warehouse and goes with the person",
     "proof of the published row": "decision.json has the hash of the row group that holds it, checked against the store when the "
     "pack was written; the group itself has other entities' rows. The ledger has the hash of the commit's own dataset",

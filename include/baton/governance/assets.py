@@ -7,7 +7,7 @@ An asset that nobody answers for may not be used: a pack without governance.yaml
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,25 @@ def find(asset: str) -> Asset:
             f"{asset}: no pack has it{did_you_mean(name, known)} There are: {', '.join(known) or 'none'}{where}."
         )
     return Asset(kind, name, owners[0].name, terms_of(owners[0], kind, name))
+
+
+def answered(wanted: Collection[str]) -> dict[str, AssetTerms]:
+    """What holds for each of these full ids, reading each pack once; what `find` would refuse is missing.
+
+    A pack that cannot be read has none, and takes nothing from those of others.
+    """
+    found: dict[str, list[AssetTerms | None]] = {one: [] for one in wanted}
+    parts = {one: _parts(one) for one in wanted if one.partition(":")[0] in ASSET_KINDS}
+    for name in packs() if any(not of for _, of, _ in parts.values()) else {of for _, of, _ in parts.values()}:
+        try:
+            pack = load_pack(name)
+        except SpecError:
+            continue
+        names = in_pack(pack)
+        for one, (kind, of, asset) in parts.items():
+            if of in ("", name) and asset in names[kind]:
+                found[one].append(pack.governance.terms(kind, asset) if pack.governance else None)
+    return {one: terms[0] for one, terms in found.items() if len(terms) == 1 and terms[0] is not None}
 
 
 def terms_of(pack: Pack, kind: AssetKind, name: str) -> AssetTerms:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError, SpecError
-from baton.governance.assets import find
+from baton.governance.assets import answered, find
 from baton.governance.content import require_governance
 from baton.record import ledger, warehouse
 from baton.record.tables import grants as table
@@ -223,9 +223,14 @@ def require(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
 
 
 def withheld(conn: Connection, duty: Duty, who: Who) -> list[str]:
-    """Assets on which a duty was given to others, and not to them."""
-    given = conn.scalars(sa.select(table.c.asset).where(table.c.duty == duty).distinct()).all()
-    return [asset for asset in given if lacks(conn, asset, duty, who)]
+    """Assets on which a duty was given to others, and not to them: one query, and one look at each pack, however many there are."""
+    query = sa.select(table.c.asset, table.c.person, table.c.valid_to, table.c.ended_at)
+    rows = conn.execute(query.where(table.c.duty == duty, table.c.agreed_at.is_not(None))).all()
+    now = warehouse.now()
+    good = {one.asset for one in rows if one.ended_at is None and one.valid_to > now and who.among(one.person)}
+    others = sorted({one.asset for one in rows} - good)
+    terms = answered(others)
+    return [one for one in others if one not in terms or not who.among(terms[one].owner, terms[one].deputy)]
 
 
 def _terms(conn: Connection, asset: str) -> AssetTerms:

@@ -100,6 +100,20 @@ def _retrains(conn: Connection, spec: ModelSpec, partition: str) -> list[str]:
     )
 
 
+def was_asked(model: str, request: str) -> bool:
+    """Whether a monitor asked for a training of the model at that partition."""
+    table = tables.retrains.c
+    query = select(table.id).where(table.model == model, table.partition == request).limit(1)
+    with read() as conn:
+        return conn.execute(query).first() is not None
+
+
+def unanswered(model: str) -> str | None:
+    """The partition of a request that no training has started for: its event was lost, is on its way, or the training was refused."""
+    with read() as conn:
+        return _unanswered(conn, model)
+
+
 def _unanswered(conn: Connection, model: str) -> str | None:
     """The partition of a request that no training has started for: its event was lost, or is on its way."""
     table = tables.retrains

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.names import PUBLISH
+from baton.names import EDGES, PUBLISH
 from baton.record import warehouse
 from baton.record.tables import commits
 
@@ -78,7 +78,9 @@ def _run(
     shared = {"run": run, "job": {"namespace": namespace, "name": f"{flow}.{stage}"}}
     begun = row["created_at"] if row is not None else entry["at"]
     yield _event("RunEvent", begun, eventType="START", **shared)
-    yield _event("RunEvent", entry["at"], eventType="COMPLETE", **shared, inputs=inputs, outputs=[output])
+    # what a task judged apart is nobody's but the whole's, which is a run of its own
+    outputs = [] if EDGES in facts and row is not None and row["map_index"] >= 0 else [output]
+    yield _event("RunEvent", entry["at"], eventType="COMPLETE", **shared, inputs=inputs, outputs=outputs)
 
 
 def _model(namespace: str, entry: Mapping[str, Any], said: Mapping[str, Any]) -> Event:

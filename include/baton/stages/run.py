@@ -86,10 +86,13 @@ def run(job: StageJob[Any]) -> StageResult:
     return result
 
 
-def digest(job: StageJob[Any]) -> str:
-    """The digest that `run` commits the job's result under; a job of a group has its own rows as inputs."""
+def digests(job: StageJob[Any], batches: Sequence[Mapping[str, DatasetRef]]) -> list[str]:
+    """The digests that `run` commits the job's results under, were these its inputs, one after the other.
+
+    What they have in common is looked at once: the state that a step names may not depend on its inputs.
+    """
     _, _, params, code = _prepared(job)
-    return input_digest(job.inputs, params, job.models, code)
+    return [input_digest(inputs, params, job.models, code) for inputs in batches]
 
 
 def _prepared(job: StageJob[Any]) -> tuple[StageJob[Any], Any, dict[str, Any], str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from baton.data.datasets import DatasetRef, DatasetWriter, read, read_batches, w
 from baton.data.partitions import is_own, window
 from baton.errors import BatonError, ContractBroken, NoData, StaleAttempt
 from baton.governance import content
+from baton.names import EDGES
 from baton.packs.pack import Pack
 from baton.quarantine import records, spool
 from baton.quarantine.batch import Batch, sources_of
@@ -31,7 +32,7 @@ from baton.specs.base import Spec
 from baton.specs.contract import ContractSpec
 from baton.stages import slots
 from baton.stages.job import StageJob
-from baton.stages.run import digest
+from baton.stages.run import digests
 from baton.stages.slots import StageOutput, StageResult
 from baton.stages.step import Seen, engine_step
 
@@ -163,12 +164,16 @@ def judge(job: StageJob[ContractOptions]) -> StageOutput:
     pack = job.load_pack()
     batch = _batch(job, pack.contract(job.options.contract), pack)
     assert job.group is not None
-    facts: dict[str, Any] = {"edges": list(job.group.edges)}
-    with ExitStack() as held:
-        judging, within = _first_reading(job, pack, batch, held)
-        kept = list(judging.kept())  # of the columns that rules on the whole compare, no others
-    judging.apart()
-    ends, text = _ends(judging, batch), judging.noted()
+    facts: dict[str, Any] = {EDGES: list(job.group.edges)}
+    with ExitStack() as opened:
+        judging, within = _first_reading(job, pack, batch, opened)
+        judging.apart()
+        ends, text = _ends(judging, batch), judging.noted()
+        held = (
+            opened.pop_all()
+        )  # on a disk until `beside` has written it: of a task's rows all cells that are compared on the whole
+    if job.dry_run:  # nobody takes anything from it
+        held.close()
     said = {
         "sources": sorted(batch.sources),
         "judged": batch.judged,
@@ -178,19 +183,28 @@ def judge(job: StageJob[ContractOptions]) -> StageOutput:
     said |= {"filled": sorted(judging.filled), "within": within, "met": sorted(map(list, batch.answers.met))}
 
     def rows() -> Iterator[pa.Table]:
-        for number, frame, parsed in batch.read("good rows written"):
-            del frame
-            good = [judging.good(number, parsed)]
-            del parsed
-            yield good.pop()
+        try:
+            for number, frame, parsed in batch.read("good rows written"):
+                del frame
+                good = [judging.good(number, parsed)]
+                del parsed
+                yield good.pop()
+        except BaseException:
+            held.close()
+            raise
 
     def beside(name: str) -> list[DatasetRef]:
-        stem, refs = name.removesuffix(".parquet"), {}
+        with held:
+            return written(name.removesuffix(".parquet"))
+
+    def written(stem: str) -> list[DatasetRef]:
+        refs: dict[str, DatasetRef] = {}
         if text is None:  # the one behind judges all rows itself, and says what is wrong
             return []
-        if kept:
+        kept = judging.kept()
+        if (first := next(kept, None)) is not None:
             with DatasetWriter(f"{stem}.kept.parquet", job.partition) as writer:
-                for table in kept:
+                for table in chain([first], kept):
                     writer.add(table)
                 refs["kept"] = writer.close()
         note = pd.DataFrame({"noted": [json.dumps({"judging": text, **said})]})
@@ -213,17 +227,17 @@ def _ends(judging: Judging, batch: Batch) -> list[int]:
 def _shares(job: StageJob[ContractOptions], ref: DatasetRef) -> list[tuple[StageResult, _Noted]]:
     """What tasks noted of all parts of the batch; nothing unless they judged these rows, by this contract, as people repaired them."""
     own = job.slot
-    edges = tuple(next((one.facts["edges"] for one in slots.heads_of_groups(own, 1) if "edges" in one.facts), ()))
+    edges = tuple(next((one.facts[EDGES] for one in slots.heads_of_groups(own, 1) if EDGES in one.facts), ()))
     if len(edges) < 3 or edges[-1] != ref.rows:
         return []
-    asked = [replace(job, step=_JUDGE, inputs={"data": some}) for some in stored.windows(ref, edges)]
+    judged, asked = replace(job, step=_JUDGE), [{"data": some} for some in stored.windows(ref, edges)]
     found = slots.heads_of_groups(own, len(asked))
-    if [one.digest for one in found] != [digest(one) for one in asked] or not all(
-        "noted" in one.facts for one in found
-    ):
+    if [one.digest for one in found] != digests(judged, asked) or not all("noted" in one.facts for one in found):
         return []
     before = slots.head(own)
-    if before is not None and before.digest == digest(job):  # what was made of them is damaged: all is made anew
+    if before is not None and [before.digest] == digests(
+        job, [job.inputs]
+    ):  # what was made of them is damaged: all is made anew
         return []
     notes = [DatasetRef.from_dict(one.facts[kind]) for one in found for kind in ("kept", "noted") if kind in one.facts]
     if not all(map(datasets.verifies, notes)):

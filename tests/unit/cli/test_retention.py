@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from baton.actions.votes import Voter
 from baton.cli.app import app
-from baton.record import tables, warehouse
+from baton.cli.state import evidence
+from baton.record import erased, ledger, tables, warehouse
 from baton.retention import age
 from baton.specs.retention import FlowRetention
 
@@ -58,3 +60,16 @@ def test_retain_goes_by_the_packs(filled: Path, monkeypatch: pytest.MonkeyPatch)
     assert "nothing was removed" in said
     assert "names lettres, which has not run yet" in said
     assert "removed, of" in run("retain", "--yes").output
+
+
+def test_who_may_not_audit_a_flow_is_not_told_whom_it_erased(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse.migrate()
+    flow = "transaction_monitoring"
+    with warehouse.write() as conn:
+        ledger.append(conn, erased.ERASED, erased.subject(flow, "gone"), {"by": "ada"})
+    for who, told in (("op", True), ("bob", False), ("", False)):
+        monkeypatch.setattr(evidence, "person", lambda who=who: Voter(who, who, "command line"))
+        for more in ([], ["--flow", flow]):
+            said = CliRunner().invoke(app, ["evidence", "decision", "gone", *more], env={"COLUMNS": "500"}).stderr
+            assert "no flow has published a decision on 'gone'" in said
+            assert ("erased on" in said) == told

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baton.actions import changes
+from baton.actions import changes, promotions
 from baton.actions.action import Action
 from baton.console.host import Person, Rights
-from baton.console.queries.actions import of_case
-from baton.effects import delivery, firewall, outbox
+from baton.console.queries.actions import of_case, why_not_by
+from baton.effects import delivery, firewall, outbox, overview
 from baton.effects.peer import Outcome
-from baton.governance import content
+from baton.governance import content, duties
 from baton.record import warehouse
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
@@ -261,3 +262,30 @@ def test_a_change_of_a_packs_file_is_answered_by_who_may_decide_on_all_dags(empt
     assert answer("admin", number, one["seen"]).status_code == 200
     events = client("admin").get(f"/baton/assets/{asset}").json()["events"]
     assert {"asset_activated", "action_requested", "action_voted"} <= {event["kind"] for event in events}
+
+
+def test_what_would_change_an_asset_that_others_were_given_to_read_is_not_shown(empty: Any) -> None:
+    asset = "contract:financial_crime/transactions"
+    with warehouse.write() as conn:
+        content.put_in_force(conn, asset, content.FileContent("0" * 64, "contract: another\n"), None, "first use")
+        day = datetime.now(UTC).date()
+        promotions.grant(conn, asset, "modify", "ann", duties.Who("op"), day, "she writes it")
+    edit = changes.ask(asset, "dan").id
+
+    def seen(name: str) -> tuple[list[str], int]:
+        waiting = client(name).get("/baton/api/today").json()["actions"]["waiting"]
+        return sorted(one["kind"] for one in asked(name)), waiting
+
+    assert seen("second") == (["edit", "grant_duty"], 2)
+    shown = {one["kind"]: one for one in asked("second")}
+    with warehouse.write() as conn:
+        read = duties.give(conn, asset, "read", "viewer", duties.Who("op"), day, "of the team")
+        duties.agree(conn, read.id, ["admin"], 1)
+    assert [seen(name) for name in ("second", "viewer")] == [([], 0), (["edit", "grant_duty"], 2)]
+    assert seen("admin")[1] == 2, "its deputy's"
+    codes = {kind: answer("second", one["id"], one["seen"]).status_code for kind, one in shown.items()}
+    assert codes == {"edit": 404, "grant_duty": 403}
+    rights = Rights(STAGE["LittleHost"](), Person("second"))
+    with warehouse.read() as conn:
+        request = overview.request(edit).request
+        assert why_not_by(conn, rights, request) == f"reading {asset} is others' duty"

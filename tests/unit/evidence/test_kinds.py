@@ -163,7 +163,7 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     _, found, well = auditor.verify(data, fingerprint())
     assert well, found
     assert "2 more are withheld but for place and kind" in said(found, "asserted")
-    assert "duty audit: grants are not asked yet" in said(found, "not covered")
+    assert "duty audit: the command asks for it" in said(found, "not covered")
     files = auditor.unpack(data)[0]
     assert not any(secret in content for secret in SECRETS for content in files.values())
     assert not any(entity.encode() in content for content in files.values())

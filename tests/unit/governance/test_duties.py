@@ -15,7 +15,8 @@ from baton.actions import assets
 from baton.actions.votes import Voter
 from baton.cli.app import app
 from baton.cli.state import grants as cli
-from baton.errors import BatonError
+from baton.errors import BatonError, SpecError
+from baton.governance import assets as assets_of_packs
 from baton.governance import content, duties
 from baton.governance.duties import Grant, Who
 from baton.record import ledger, tables, warehouse
@@ -154,6 +155,33 @@ def test_which_assets_are_withheld_is_found_by_an_index() -> None:
         plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN SELECT DISTINCT asset FROM grants WHERE duty = 'read'").all()
     assert found == {"7": [], "op": [], "bob": [ASSET], "": ["flow:transaction_monitoring", ASSET]}
     assert "ix_grants_duty_asset" in str(plan)
+
+
+def test_what_is_withheld_costs_one_query_and_a_look_at_each_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_kind = [f"contract:financial_crime/{name}" for name in ("transactions", "decisions", "labels")]
+    given = [ASSET, "flow:transaction_monitoring", "contract:supply_chain/sales", *of_kind]
+    values = {"person": "ann", "duty": "read", "given_by": "op", "at": warehouse.now(), "agreed_at": warehouse.now()}
+    with warehouse.write() as conn:
+        for asset in [*given, "model:gone", "nonsense"]:
+            conn.execute(tables.grants.insert().values(**values, asset=asset, valid_to="2999-01-01T00:00:00.000000Z"))
+    loads, queries = list[str](), list[str]()
+    load_pack = assets_of_packs.load_pack
+
+    def load(name: str) -> Any:
+        loads.append(name)
+        if name == "supply_chain":
+            raise SpecError("governance.yaml:1: broken")
+        return load_pack(name)
+
+    monkeypatch.setattr(assets_of_packs, "load_pack", load)
+    with warehouse.read() as conn:
+        sa.event.listen(conn, "before_cursor_execute", lambda *said: queries.append(said[2]))
+        assert duties.withheld(conn, "read", ANN) == []
+        assert loads == []
+        theirs = duties.withheld(conn, "read", OWNER)
+    assert len(queries) == 2
+    assert sorted(loads) == sorted(set(loads))
+    assert theirs == ["contract:supply_chain/sales", "model:gone", "nonsense"], "no others are shut out"
 
 
 def test_a_command_is_the_log_ins_and_not_the_full_names(monkeypatch: pytest.MonkeyPatch) -> None:

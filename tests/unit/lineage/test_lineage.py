@@ -54,10 +54,14 @@ def told(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def commit(
-    stage: str, facts: dict[str, Any], models: Mapping[str, int | str] | None = None, **inputs: StageResult
+    stage: str,
+    facts: dict[str, Any],
+    models: Mapping[str, int | str] | None = None,
+    of: int = -1,
+    **inputs: StageResult,
 ) -> StageResult:
     return run_stage(
-        Slot("f", stage, KEY), lambda _: StageOutput(pd.DataFrame({"who": ["ada@example.org"]}), facts),
+        Slot("f", stage, KEY, of), lambda _: StageOutput(pd.DataFrame({"who": ["ada@example.org"]}), facts),
         inputs={name: one.ref for name, one in inputs.items()}, params={"options": {"source": "cards"}} if not inputs else {},
         models=models or {}, code="c" * 64, run_id="manual__1",
     )  # fmt: skip
@@ -128,6 +132,18 @@ def test_commits_versions_and_decisions_are_told_in_their_order(told: Path) -> N
     moved = events[3]["dataset"]["facets"]["baton_model"]
     assert (moved["what"], moved["version"], moved["before"]) == ("alias_moved", 7, 6)
     assert "ada" not in told.read_text()
+
+
+def test_what_a_task_judged_apart_is_told_as_nobodys_dataset(told: Path) -> None:
+    delivered = commit("ingest", {})
+    judged = commit("contract", {"edges": [0, 1, 2]}, of=0, data=delivered)
+    mapped = commit("score", {}, of=1, data=delivered)
+    commit("contract", {"status": "passed"}, data=delivered)
+    ended = [one for one in read(told) if one["eventType"] == "COMPLETE"]
+    assert [(one["job"]["name"], len(one["inputs"]), [to["name"] for to in one["outputs"]]) for one in ended] == [
+        ("f.ingest", 0, ["f/ingest"]), ("f.contract", 1, []), ("f.score", 1, ["f/score"]), ("f.contract", 1, ["f/contract"]),
+    ]  # fmt: skip
+    assert judged.ref.content_sha256 == mapped.ref.content_sha256 != ""
 
 
 def test_a_deaf_endpoint_stops_nothing_and_loses_nothing(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from baton.errors import BatonError
 
 _log = logging.getLogger(__name__)
+DRIFT = "drift__"  # run ids of the trainings that a monitor starts begin so; the partition of its request follows
 KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{6})?)?)?)?Z?$"  # see `read_key`
 
 
@@ -115,8 +116,9 @@ class OfTraining:
             from baton.lifecycle.assemble import as_of, record_start
 
             run = context["dag_run"]
-            _require("modify", self.model, context)
-            record_start(self.model, run.run_id, run.triggering_user_name or "")
+            by = starter(context, self.model)
+            _require("modify", self.model, by)
+            record_start(self.model, run.run_id, by or "")
             earlier = as_of(self.model, until)
         return Asked(earlier, since=since, until=until)
 
@@ -134,7 +136,7 @@ class OfPromotion:
 
         if earlier is not None:
             return Asked(earlier)
-        _require("activate", self.model, context)
+        _require("activate", self.model, starter(context, self.model))
         asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
         version = version_to_judge(self.model, asked)
         if is_champion(self.model, version):  # a training on unchanged rows announces the same version again
@@ -142,12 +144,28 @@ class OfPromotion:
         return Asked(f"version-{version}")
 
 
-def _require(duty: Literal["modify", "activate"], model: str, context: Context) -> None:
-    """Refuse whoever started the run by hand without the duty; a run that the clock, an event or the monitor started has no person."""
+def starter(context: Context, model: str) -> str | None:
+    """Who started a run of the model's, by what they log in with; None: the clock, a task's event or the monitor did.
+
+    Empty where somebody did of whom Airflow keeps no name: whoever sends an asset's event to its API. Airflow hands the name of whoever
+    started a monitor down to the training that the monitor starts; they did not ask for it. An id can be typed, hence the other two.
+    """
+    from baton.lifecycle.monitor import was_asked
+
+    if any(map(_of_person, _waking_events(context))):
+        return ""
+    run = context["dag_run"]
+    by_task, request = run.run_type == "operator_triggered", run.run_id.removeprefix(DRIFT)
+    if by_task and request != run.run_id and was_asked(model, request):
+        return None
+    return run.triggering_user_name
+
+
+def _require(duty: Literal["modify", "activate"], model: str, by: str | None) -> None:
+    """Refuse whoever started the run by hand without the duty; see `starter`."""
     from baton.governance.duties import Who, require
     from baton.record.warehouse import read
 
-    by = getattr(context["dag_run"], "triggering_user_name", None)
     if by is None:
         return
     try:
@@ -166,18 +184,22 @@ def _named(params: Mapping[str, Any]) -> list[str]:
 
 def waking_runs(context: Context) -> set[str]:
     """Runs whose asset events started this one."""
-    events = (context.get("triggering_asset_events") or {}).values()
-    return {str(one.source_run_id) for many in events for one in many if getattr(one, "source_run_id", None)}
+    return {str(one.source_run_id) for one in _waking_events(context) if getattr(one, "source_run_id", None)}
+
+
+def _waking_events(context: Context) -> list[Any]:
+    return [one for many in (context.get("triggering_asset_events") or {}).values() for one in many]
+
+
+def _of_person(event: Any) -> bool:
+    """Whether somebody sent it to Airflow's API, which then says so in it whatever they wrote; no task did."""
+    return bool((getattr(event, "extra", None) or {}).get("from_rest_api"))
 
 
 def event_extra(context: Context) -> dict[str, Any]:
-    """The `extra` of the newest asset event that started this run; empty for other runs."""
-    newest: Any = None
-    for events in (context.get("triggering_asset_events") or {}).values():
-        for event in events:
-            if newest is None or event.timestamp > newest.timestamp:
-                newest = event
-    return dict(newest.extra or {}) if newest is not None else {}
+    """The `extra` of the newest of the tasks' asset events that started this run; empty for other runs."""
+    of_tasks = [one for one in _waking_events(context) if not _of_person(one)]
+    return dict(max(of_tasks, key=lambda one: one.timestamp).extra or {}) if of_tasks else {}
 
 
 def partition_of(context: Context, step: str) -> str:

@@ -15,6 +15,7 @@ from baton.errors import BatonError
 from baton.governance import duties
 from baton.record import asof, ledger, warehouse
 from baton.record.erased import erasures
+from baton.record.ledger import LedgerEntry
 from baton.settings import settings
 
 if TYPE_CHECKING:
@@ -128,15 +129,28 @@ def _basis(entity: str, flow: str | None) -> "Basis":
         raise BatonError(f"{entity!r} is known to {', '.join(flows)}: name one with --flow")
     for one in flows:
         _require_auditor(one)
-    gone = erasures(entity, flow)
     line = lineage(known[-1][1], entity, known[-1][0]) if known else None
     if line is None or line.published is None:
+        gone = _erasures(entity, flow)
         erased = f": erased on {gone[0].at[:10]}, and the salt of its digests with it" if gone else ""
         raise BatonError(
             f"no flow has published a decision on {entity!r}{erased}; check the key, or wait for its partition"
         )
     checked = [(one.commit, one.row) for one in line.checked]
     return Basis(line.flow, entity, line.partition, line.decision, line.scores, line.published, checked, line.sources)
+
+
+def _erasures(entity: str, flow: str | None) -> list[LedgerEntry]:
+    """Those of which whoever asks may hear: that somebody was known is personal as well."""
+
+    def told(one: LedgerEntry) -> bool:
+        try:
+            _require_auditor(one.subject.rpartition("/")[0])
+        except BatonError:
+            return False
+        return True
+
+    return [one for one in erasures(entity, flow) if told(one)]
 
 
 def _require_auditor(flow: str) -> None:

@@ -43,6 +43,8 @@ def _answer(rights: Rights, number: int, fields: dict[str, Any]) -> dict[str, An
     except BatonError as error:
         raise _missing(rights, str(error)) from error
     _require_decider(rights, asked.request.flow)
+    if not actions.may_see(rights, asked.request):
+        raise HTTPException(404, "There is no such request, or you may not read about it.")
     voter = Voter(rights.person.id, rights.person.name, "airflow")
     try:
         after = firewall.vote(

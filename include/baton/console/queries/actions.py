@@ -23,7 +23,7 @@ def gather(rights: Rights) -> dict[str, Any]:
     stopped = switch.stopped()
     found: dict[str, Any] = {
         "stopped": asdict(stopped) if stopped else None, "may_stop": rights.decide(None), "person": rights.person.name,
-        "requests": [shown_request(rights, one) for one in overview.open_requests() if rights.read(one.request.flow)],
+        "requests": [shown_request(rights, one) for one in overview.open_requests() if may_see(rights, one.request)],
         "notices": [_standing(rights, one) for one in overview.notices() if rights.read(one.effect.flow)],
         "effects": [_standing(rights, one) for one in overview.newest(NEWEST) if rights.read(one.effect.flow)],
     }  # fmt: skip
@@ -66,14 +66,19 @@ def summary(rights: Rights) -> dict[str, Any]:
     return {
         "stopped": asdict(stopped) if stopped else None,
         "may_stop": rights.decide(None),
-        "waiting": sum(rights.read(one.flow) for one in waiting),
+        "waiting": sum(may_see(rights, one) for one in waiting),
         "unseen": [
             {"id": one.id, "target": one.target, "by": one.requester, "at": one.opened_at, "why": one.reasons[-1]}
             for one in promotions.unseen()
-            if rights.read(one.flow)
+            if may_see(rights, one)
         ],
         "notices": sum(count for flow, count in overview.notice_counts().items() if rights.read(flow)),
     }
+
+
+def may_see(rights: Rights, request: Request) -> bool:
+    """Whether a person may read about a request: about its DAG, and about the asset that it would change."""
+    return rights.read(request.flow) and request.pack not in rights.withheld
 
 
 def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Mapping[str, Any]] = {}) -> dict[str, Any]:
@@ -124,6 +129,8 @@ def why_not_by(conn: Connection, rights: Rights, request: Request) -> str:
     """Why this person cannot approve an open request; empty: they can."""
     if not rights.decide(request.flow):
         return "answering takes the right to decide"
+    if not may_see(rights, request):
+        return f"reading {request.pack} is others' duty"
     return why_not(conn, request, Voter(rights.person.id, rights.person.name))
 
 
