@@ -230,7 +230,10 @@ def withheld(conn: Connection, duty: Duty, who: Who) -> list[str]:
     good = {one.asset for one in rows if one.ended_at is None and one.valid_to > now and who.among(one.person)}
     others = sorted({one.asset for one in rows} - good)
     terms = answered(others)
-    return [one for one in others if one not in terms or not who.among(terms[one].owner, terms[one].deputy)]
+    named = [one for one in others if one in terms and who.among(terms[one].owner, terms[one].deputy)]
+    return [
+        one for one in others if one not in named or lacks(conn, one, duty, who)
+    ]  # by a file that people agreed to?
 
 
 def _terms(conn: Connection, asset: str) -> AssetTerms:
