@@ -116,12 +116,12 @@ def find(asset: str) -> Asset:
     return Asset(kind, name, owners[0].name, terms_of(owners[0], kind, name))
 
 
-def answered(wanted: Collection[str]) -> dict[str, AssetTerms]:
-    """What holds for each of these full ids, reading each pack once; what `find` would refuse is missing.
+def answered(wanted: Collection[str]) -> dict[str, tuple[str, AssetTerms]]:
+    """The pack of each of these full ids, and what holds for it, reading each pack once; what `find` would refuse is missing.
 
     A pack that cannot be read has none, and takes nothing from those of others.
     """
-    found: dict[str, list[AssetTerms | None]] = {one: [] for one in wanted}
+    found: dict[str, list[tuple[str, AssetTerms | None]]] = {one: [] for one in wanted}
     parts = {one: _parts(one) for one in wanted if one.partition(":")[0] in ASSET_KINDS}
     for name in packs() if any(not of for _, of, _ in parts.values()) else {of for _, of, _ in parts.values()}:
         try:
@@ -131,8 +131,9 @@ def answered(wanted: Collection[str]) -> dict[str, AssetTerms]:
         names = in_pack(pack)
         for one, (kind, of, asset) in parts.items():
             if of in ("", name) and asset in names[kind]:
-                found[one].append(pack.governance.terms(kind, asset) if pack.governance else None)
-    return {one: terms[0] for one, terms in found.items() if len(terms) == 1 and terms[0] is not None}
+                found[one].append((name, pack.governance.terms(kind, asset) if pack.governance else None))
+    alone = {one: there[0] for one, there in found.items() if len(there) == 1}
+    return {one: (pack, terms) for one, (pack, terms) in alone.items() if terms is not None}
 
 
 def terms_of(pack: Pack, kind: AssetKind, name: str) -> AssetTerms:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError, SpecError
 from baton.governance.assets import answered, find
-from baton.governance.content import require_governance
+from baton.governance.content import governance_agreed, require_governance
 from baton.record import ledger, warehouse
 from baton.record.tables import grants as table
 from baton.settings import SINGLE, settings
@@ -223,17 +223,18 @@ def require(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
 
 
 def withheld(conn: Connection, duty: Duty, who: Who) -> list[str]:
-    """Assets on which a duty was given to others, and not to them: one query, and one look at each pack, however many there are."""
+    """Assets on which a duty was given to others, and not to them: one query, and one look at each pack, however many there are.
+
+    For an owner one query more to each pack of theirs: whether people agreed to what its governance.yaml says.
+    """
     query = sa.select(table.c.asset, table.c.person, table.c.valid_to, table.c.ended_at)
     rows = conn.execute(query.where(table.c.duty == duty, table.c.agreed_at.is_not(None))).all()
     now = warehouse.now()
     good = {one.asset for one in rows if one.ended_at is None and one.valid_to > now and who.among(one.person)}
     others = sorted({one.asset for one in rows} - good)
-    terms = answered(others)
-    named = [one for one in others if one in terms and who.among(terms[one].owner, terms[one].deputy)]
-    return [
-        one for one in others if one not in named or lacks(conn, one, duty, who)
-    ]  # by a file that people agreed to?
+    named = {one: pack for one, (pack, terms) in answered(others).items() if who.among(terms.owner, terms.deputy)}
+    agreed = {pack for pack in set(named.values()) if governance_agreed(conn, pack)}
+    return [one for one in others if named.get(one) not in agreed]
 
 
 def _terms(conn: Connection, asset: str) -> AssetTerms:

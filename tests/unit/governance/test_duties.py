@@ -179,7 +179,7 @@ def test_what_is_withheld_costs_one_query_and_a_look_at_each_pack(monkeypatch: p
         assert duties.withheld(conn, "read", ANN) == []
         assert loads == []
         theirs = duties.withheld(conn, "read", OWNER)
-    assert len(queries) == 2
+    assert len(queries) == 3, "one for each, and what is in force of the owner's pack"
     assert sorted(loads) == sorted(set(loads))
     assert theirs == ["contract:supply_chain/sales", "model:gone", "nonsense"], "no others are shut out"
 
