@@ -101,7 +101,9 @@ def balanced(partition: str = HOUR) -> dict[str, int]:
 def as_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the contract stage find the shop's contract."""
     monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
-    monkeypatch.setattr(stages.changes, "require", lambda used, user: None)  # of no pack, so nobody answers for it
+    monkeypatch.setattr(
+        stages.changes, "require", lambda *_: stages.changes.Agreed()
+    )  # of no pack, so nobody answers for it
     monkeypatch.setattr(
         StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
     )
