@@ -248,7 +248,7 @@ def test_no_secret_in_logs_xcom_or_ledger(summary: dict[str, Any], services: Any
     texts = {str(place): place.read_text(errors="replace") for place in places}
     texts["ledger"] = " ".join(json.dumps(entry.payload) for entry in ledger.entries(limit=100_000))
     run = next(run["dag_run_id"] for run in demo.airflow.runs(FLOW) if run["state"] == "success")
-    tasks = demo.airflow.tasks(FLOW, run)
+    tasks = [task for task in demo.airflow.tasks(FLOW, run) if task["state"] != "skipped"]  # which has none
     texts["xcom"] = json.dumps([demo.airflow.xcom(FLOW, run, t["task_id"], t["map_index"]) for t in tasks])
     assert "facts" in texts["xcom"]
     for place, text in texts.items():
