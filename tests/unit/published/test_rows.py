@@ -239,19 +239,15 @@ def test_verify_looks_at_what_is_published_and_at_the_index() -> None:
 
 def test_rows_of_an_earlier_warehouse_are_carried_into_the_store() -> None:
     from alembic import command
-    from alembic.config import Config
 
     frame = pd.DataFrame({"entity_key": ["a", "b"]})
     done = {
         hour: run_stage(Slot(FLOW, "publish", hour), lambda _: StageOutput(frame), inputs={}, params={}, models={}, code="c", run_id="r")
         for hour in HOURS[:2]
     }  # fmt: skip
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
     at = "2026-11-20T10:00:00.000000Z"
     with warehouse.engine().connect().execution_options(baton_write=True) as conn, conn.begin():
-        config.attributes["connection"] = conn
-        command.downgrade(config, "1004")
+        command.downgrade(migrations.configured(conn), "1004")
         for hour, result in done.items():
             one = {"flow": FLOW, "partition": hour, "commit_id": result.commit_id}
             conn.execute(carrying.DECISIONS.insert(), [

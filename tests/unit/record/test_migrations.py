@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config
 
 from baton.record import migrations, tables, warehouse
 
@@ -36,11 +35,8 @@ def test_a_label_may_be_a_quantity(migrated: None) -> None:
 
 
 def test_a_downgrade_leads_back_to_an_empty_database(migrated: None) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
     with warehouse.engine().connect().execution_options(baton_write=True) as conn, conn.begin():
-        config.attributes["connection"] = conn
-        command.downgrade(config, "base")
+        command.downgrade(migrations.configured(conn), "base")
     with warehouse.read() as conn:
         assert migrations.current(conn) is None
         assert sa.inspect(conn).get_table_names() == ["alembic_version"]

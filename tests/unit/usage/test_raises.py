@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from alembic import command
-from alembic.config import Config
 
 from baton.actions import requests
 from baton.actions.requests import Request
@@ -291,10 +290,8 @@ def test_an_answer_that_waits_is_in_the_result(pack: Path) -> None:
 
 
 def test_limits_of_an_earlier_baton_are_in_force_after_the_revision(pack: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
     with warehouse.engine().connect().execution_options(baton_write=True) as conn, conn.begin():
-        config.attributes["connection"] = conn
+        config = migrations.configured(conn)
         command.downgrade(config, "1010")
         for name in ("a_day", "gone"):
             warehouse.meta_set(f"budget:shop/{name}", '{"limit": 5.0, "unit": "calls", "period": "day"}', conn)

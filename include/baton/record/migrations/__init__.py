@@ -4,13 +4,19 @@ A new revision is the next file in `versions/`: `000N_what.py` with `revision = 
 `down_revision`. A test compares the tables of `baton.record.tables` with what the revisions build.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from baton.errors import BatonError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 FOLDER = Path(__file__).parent
 _FIRST = "1001"
@@ -47,12 +53,18 @@ def upgrade(engine: Engine, carry: Callable[[Connection], None] | None = None) -
     if have is not None and have < _FIRST:
         raise BatonError(f"the warehouse is of a build before 0.1.0 (revision {have}): start with an empty BATON_HOME")
     from alembic import command
+
+    with engine.connect().execution_options(baton_write=True) as conn, conn.begin():
+        if conn.dialect.name == "postgresql":
+            conn.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        command.upgrade(configured(conn, carry), "head")
+
+
+def configured(conn: Connection, carry: Callable[[Connection], None] | None = None) -> Config:
+    """What Alembic's commands take to work on a connection, which must be in a transaction that writes; `carry`: see `upgrade`."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    with engine.connect().execution_options(baton_write=True) as conn, conn.begin():
-        if conn.dialect.name == "postgresql":
-            conn.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        config.attributes |= {"connection": conn, "carry": carry}
-        command.upgrade(config, "head")
+    config.attributes |= {"connection": conn, "carry": carry}
+    return config
