@@ -53,6 +53,10 @@ class Voter:
         """All that they are known by: Airflow knows people by an id and a name, what they started says the name alone."""
         return frozenset({self.id, self.name.strip().casefold()} - {""})
 
+    def same_as(self, other: "Voter") -> bool:
+        """Whether both may be one person: they share anything that they are known by."""
+        return bool(self.names & other.names)
+
 
 def account() -> Voter:
     """Whose process this is: the account, not what a variable says, since votes of two people are compared by it."""
@@ -81,7 +85,7 @@ def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) 
 def why_not(conn: Connection, request: Request, voter: Voter) -> str:
     """Why somebody cannot approve an open request, before they try; empty: they can."""
     agreed = conn.execute(_said(request, APPROVE, table.c.person, table.c.name))
-    if any(voter.names & Voter(row.person, row.name).names for row in agreed):
+    if any(voter.same_as(Voter(*row)) for row in agreed):
         return "you have agreed already"
     return flaw(voter, request.requester, request.barred) or _lacks(conn, request, voter)
 
@@ -126,7 +130,7 @@ def cast(
         raise VoteRefused(f"request {request.id}: {why}")
     here = table.c.request == request.id
     for row in conn.execute(sa.select(table).where(here)).all():
-        if not voter.names & Voter(row.person, row.name).names:
+        if not voter.same_as(Voter(row.person, row.name)):
             continue
         if row.answer == answer:
             raise VoteRefused(

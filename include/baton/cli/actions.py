@@ -48,7 +48,7 @@ def list_(flow: Annotated[str | None, typer.Option(help="Only of this flow.")] =
         print(
             f"{request.id}  {request.kind} on {request.target}  {there} of {request.needs} approvals  {request.named}"
         )
-        if one.void and one.void.of(me) and not any(me.names & Voter(v["person"], v["name"]).names for v in one.votes):
+        if one.void and one.void.of(me) and not any(me.same_as(Voter(v["person"], v["name"])) for v in one.votes):
             again = "only what is shown changed" if one.void.display else "it is another one"
             print(
                 f"    you agreed to request {one.void.request}: {again}; `baton actions approve {request.id}` shows it and asks"

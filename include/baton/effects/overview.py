@@ -34,7 +34,7 @@ class VoidVotes:
 
     def of(self, voter: Voter) -> bool:
         """Whether one of them is theirs."""
-        return any(voter.names & one.names for one in self.by)
+        return any(map(voter.same_as, self.by))
 
 
 @dataclass(frozen=True)
