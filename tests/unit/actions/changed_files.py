@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ policy:
 ANN, BOB, CY = Voter("ann"), Voter("bob"), Voter("cy")
 
 
-@contextmanager
-def shop(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(autouse=True)
+def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The pack's folder, every asset of medium impact."""
     with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
         high = (folder / "governance.yaml").read_text().replace("impact: low", "impact: medium")

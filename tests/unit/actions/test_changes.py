@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,11 @@ from baton.record import warehouse
 from baton.settings import settings
 
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).parent / "changed_files.py"))
+pack = SHOP["pack"]
 doubled, checked, edit, activated, agree = (SHOP[name] for name in ("doubled", "checked", "edit", "activated", "agree"))
 STAGE, CONTRACT, GOVERNANCE, LIMITS, POLICY, ANN, BOB, CY = (
     SHOP[name] for name in ("STAGE", "CONTRACT", "GOVERNANCE", "LIMITS", "POLICY", "ANN", "BOB", "CY")
 )
-
-
-@pytest.fixture(autouse=True)
-def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with SHOP["shop"](home, monkeypatch) as folder:
-        yield folder
 
 
 def test_a_changed_contract_is_not_used_until_two_others_agreed_to_it(pack: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import runpy
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,13 @@ from baton.stages.run import run
 from baton.stages.slots import head
 
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).parent / "changed_files.py"))
+pack = SHOP["pack"]
 job, commit, doubled, checked, edit, activated, agree = (
     SHOP[name] for name in ("job", "commit", "doubled", "checked", "edit", "activated", "agree")
 )
 STAGE, ORDERS, CONTRACT, GOVERNANCE, LIMITS, POLICY, ANN, BOB = (
     SHOP[name] for name in ("STAGE", "ORDERS", "CONTRACT", "GOVERNANCE", "LIMITS", "POLICY", "ANN", "BOB")
 )
-
-
-@pytest.fixture(autouse=True)
-def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with SHOP["shop"](home, monkeypatch) as folder:
-        yield folder
 
 
 def test_a_rule_that_was_deleted_renamed_or_added_is_a_change(pack: Path) -> None:

@@ -7,11 +7,12 @@ import typer
 
 from baton.cli.output import Json, as_json, partition_key, table
 from baton.errors import BatonError
+from baton.governance import content
 from baton.record import asof as record
 from baton.record import warehouse
 
 _ASSET = re.compile(r"(model|flow):([A-Za-z][A-Za-z0-9_.~\-]{0,99})")
-_FILE = re.compile(r"(contract|prompt|agent|rules):[A-Za-z0-9_./~\-]{1,200}")
+_FILE = re.compile(rf"({'|'.join(content.KINDS)}):[A-Za-z0-9_./~\-]{{1,200}}")
 
 
 def register(app: typer.Typer) -> None:

@@ -132,15 +132,8 @@ def _stacked(
     parts = [text(LEFT - 12, 62, name, "end"), text(LEFT - 12, 18, most, "end", "tick")]
     for at, (one, found) in enumerate(zip(partitions, values, strict=True)):
         told = ", ".join(f"{route} {say(found[route])}" for route in order if found.get(route))
-        drawn, below = (
-            [
-                tag(
-                    "title",
-                    f"{wording.partition(one['partition'])}: {told or ('nothing published' if of == 'partition' else 'nothing')}",
-                )
-            ],
-            104.0,
-        )
+        told = told or ("nothing published" if of == "partition" else "nothing")
+        drawn, below = [tag("title", f"{wording.partition(one['partition'])}: {told}")], 104.0
         for number, route in enumerate(order):
             height = 96 * max(found.get(route, 0.0), 0.0) / top
             if height:
