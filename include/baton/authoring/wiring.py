@@ -134,6 +134,7 @@ def _takes(step: str) -> _Takes:
 
 def _marked_row_local(function: ast.FunctionDef, body: list[ast.stmt]) -> bool:
     mark = function.decorator_list[0]
+    mark = mark.func if isinstance(mark, ast.Call) else mark
     named = len(function.decorator_list) == 1 and isinstance(mark, ast.Name) and mark.id == "row_local"
     return named and _imported(body, "row_local") is not None
 

@@ -292,26 +292,26 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
 
 
 def read_frames(
-    ref: DatasetRef, rows: int = 100_000, ends: Sequence[int] = (), *, exact: bool = False
-) -> Iterator[pd.DataFrame]:
+    ref: DatasetRef, rows: int = 100_000, ends: Sequence[int] = (), *, exact: bool = False, columns: Sequence[str] | None = None
+) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
 
     Two datasets of as many rows give frames that fit each other, however each was cut into parts; one of no rows gives one without any.
 
     Args:
         ends: numbers of rows after which a frame ends in any case; then the next begins.
-        exact: see `read`.
+        exact, columns: see `read`.
     """
     import pyarrow as pa
 
     if not ref.rows:
-        yield read(ref, exact=exact)
+        yield read(ref, columns, exact=exact)
         return
     edges = sorted({0, *ends, ref.rows})
     sizes = (min(rows, end - at) for start, end in pairwise(edges) for at in range(start, end, rows))
     waiting: list[pa.Table] = []
     have, size = 0, next(sizes, 0)
-    for batch in read_batches(ref, rows=rows):
+    for batch in read_batches(ref, columns, rows):
         table = pa.Table.from_batches([batch])
         while table.num_rows and have + table.num_rows >= size:
             whole = stored.joined([*waiting, table.slice(0, size - have)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,8 @@ from baton.errors import BatonError
 from baton.registry.content import refuse_names
 from baton.registry.manifest import public_key, verify
 from baton.stages.job import StageJob
-from baton.stages.run import checked, one_by_one
-from baton.stages.step import Keywords, Step, resolve, with_options
-
-FRAME = 100_000  # rows that a function sees at a time, as in a task
-
-Frames = Iterable[Mapping[str, pd.DataFrame]]  # by name of the input
+from baton.stages.run import checked, one_by_one, read_inputs, side_by_side
+from baton.stages.step import Columns, Keywords, Read, Step, resolve, with_options
 
 
 def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -51,9 +48,9 @@ def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBat
             yield pa.RecordBatch.from_pydict({"part": [number], "said": [json.dumps(said)]})
 
 
-def pure(job: StageJob[Any], frames: Frames, files: Path | None) -> Iterator[pd.DataFrame]:
+def pure(job: StageJob[Any], read: Read, files: Path | None) -> Iterator[pd.DataFrame]:
     """The work of a pack's function that is `row_local`."""
-    return one_by_one(resolve(job.step), frames, job.options)
+    return one_by_one(resolve(job.step), read, job.options)
 
 
 def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
     job = with_options(job, step.options if isinstance(step, Step) else Keywords)
     with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:  # mode 0700
         files = _fetched(told["model"], Path(scratch)) if told["model"] else None
-        made = resolve(told["work"])(job, _frames(told["units"][number], told["at_once"]), files)
+        made = resolve(told["work"])(job, partial(_frames, told["units"][number], told["at_once"]), files)
         try:
             table = datasets.in_one(
                 checked(job, made, alone=told["at_once"], some=not told["at_once"]), f"{job.slot}, part {number}"
@@ -87,11 +84,14 @@ def _same_build(told: Mapping[str, Any]) -> None:
             )
 
 
-def _frames(unit: Mapping[str, Mapping[str, Any]], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
+def _frames(
+    unit: Mapping[str, Mapping[str, Any]], at_once: bool, columns: Columns
+) -> Iterator[dict[str, pd.DataFrame]]:
     refs = {name: DatasetRef.from_dict(dict(said)) for name, said in unit.items()}
-    read = ([datasets.read(ref)] if at_once else datasets.read_frames(ref, FRAME) for ref in refs.values())
-    for some in zip(*read, strict=True):
-        yield dict(zip(refs, some, strict=True))
+    if at_once:
+        yield read_inputs(refs, columns)
+    else:
+        yield from side_by_side(refs, (), columns)
 
 
 def _fetched(model: Mapping[str, str], scratch: Path) -> Path:

@@ -257,6 +257,9 @@ class Family(Protocol):
     def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
 
+    def columns(self, spec: Any, fitted: Any) -> list[str] | None:
+        """Of `data` what `score` looks at, so that no more is read; None: all."""
+
     def keys(self, spec: Any, data: pd.DataFrame) -> pd.Series:
         """entity_key of each row of `data`, as `score` writes it."""
 

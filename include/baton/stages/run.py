@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from baton.actions import changes, policy
@@ -19,7 +21,7 @@ from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
-from baton.stages.step import Keywords, Step, as_json, resolve, with_options
+from baton.stages.step import Columns, Keywords, Read, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +141,7 @@ def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: 
         return job.connections.cluster(job.options.conn_id)(job, "baton.engines.worker:pure", None, {})
     if local and any(ref.kind == "manifest" for ref in inputs.values()):
         return _some_rows_at_a_time(function, inputs, job.options)
-    result = function(**read_inputs(inputs), **job.options.params)
+    result = function(**read_inputs(inputs, getattr(function, "columns", {})), **job.options.params)
     return result if isinstance(result, StageOutput) else StageOutput(result)
 
 
@@ -160,20 +162,26 @@ def _some_rows_at_a_time(
         )
 
     ends = stored.ends(next(iter(inputs.values())))
-    read = (read_frames(ref, ends=ends) for ref in inputs.values())
-    frames = one_by_one(function, (dict(zip(inputs, some, strict=True)) for some in zip(*read, strict=True)), options)
+    frames = one_by_one(function, partial(side_by_side, inputs, ends), options)
     return StageOutput(next(frames), rest=frames, ends=ends)
 
 
-def one_by_one(
-    function: Callable[..., Any], frames: Iterable[Mapping[str, pd.DataFrame]], options: Keywords
-) -> Iterator[pd.DataFrame]:
+def side_by_side(
+    inputs: Mapping[str, DatasetRef], ends: Sequence[int], columns: Columns
+) -> Iterator[dict[str, pd.DataFrame]]:
+    """The same rows of inputs that have as many in the same order, and the next, and so on: see `Read`, `read_frames`."""
+    read = (read_frames(ref, ends=ends, columns=columns.get(name)) for name, ref in inputs.items())
+    for some in zip(*read, strict=True):
+        yield dict(zip(inputs, some, strict=True))
+
+
+def one_by_one(function: Callable[..., Any], read: Read, options: Keywords) -> Iterator[pd.DataFrame]:
     """What a function that is `row_local` makes of some rows of its inputs, and of the next, and so on.
 
     Raises:
         BatonError: it returns more than a frame, or a frame of another number of rows.
     """
-    for some in frames:
+    for some in read(getattr(function, "columns", {})):
         made = function(**some, **options.params)
         if isinstance(made, StageOutput) or len(made) != len(next(iter(some.values()))):
             raise BatonError(
@@ -212,11 +220,16 @@ def require_whole(job: StageJob[Any], refs: Sequence[DatasetRef]) -> None:
         outputs.require_whole(spec, f"{job.flow}/{job.stage}", refs)
 
 
-def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
-    """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again."""
+def read_inputs(inputs: Mapping[str, DatasetRef], columns: Columns = MappingProxyType({})) -> dict[str, pd.DataFrame]:
+    """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again.
+
+    Args:
+        columns: by name of an input, those that are read; default all.
+    """
     import pandas as pd
 
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, ref in inputs.items():
-        parts.setdefault(name.partition(".")[0], []).append(read(ref))
+        known = name.partition(".")[0]
+        parts.setdefault(known, []).append(read(ref, columns.get(known)))
     return {name: many[0] if len(many) == 1 else pd.concat(many, ignore_index=True) for name, many in parts.items()}

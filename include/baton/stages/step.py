@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from pydantic import Field, ValidationError
 
@@ -15,6 +15,7 @@ from baton.specs.base import Spec
 from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pydantic_core import ErrorDetails
 
     from baton.governance.content import Named
@@ -56,6 +57,9 @@ class Seen:
 Pure = TypeVar("Pure", bound=Callable[..., Any])
 Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
 Uses = Callable[["StageJob[Any]"], "Collection[Named]"]
+Columns = Mapping[str, "Sequence[str] | None"]
+Read = Callable[[Columns], "Iterator[Mapping[str, pd.DataFrame]]"]
+"""Gives the inputs by name, some rows at a time; told which columns of an input are looked at, it reads no others."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,30 @@ def engine_step(
     return lambda func: Step(func, options, fingerprint, uses, apart)
 
 
-def row_local(function: Pure) -> Pure:
+@overload
+def row_local(function: Pure, /) -> Pure: ...
+
+
+@overload
+def row_local(**columns: Sequence[str]) -> Callable[[Pure], Pure]: ...
+
+
+def row_local(function: Pure | None = None, /, **columns: Sequence[str]) -> Pure | Callable[[Pure], Pure]:
     """Mark a pure function each row of whose result depends on the same row of every input, and on no other row.
 
     Where an input comes in parts (`baton.data.parts`), it is called for some rows at a time: its inputs must then have the
     same rows in the same order.
+
+    Args:
+        columns: by input, those that the function looks at, `@row_local(orders=["order_id", "amount"])`: of a wide batch no more
+            is read. All of an input that is not named.
     """
-    function.row_local = True  # type: ignore[attr-defined]
-    return function
+
+    def marked(function: Pure) -> Pure:
+        function.row_local, function.columns = True, columns  # type: ignore[attr-defined]
+        return function
+
+    return marked if function is None else marked(function)
 
 
 def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,9 @@ from baton.registry import rungs
 from baton.registry.client import Registry
 from baton.specs.base import Share
 from baton.stages.job import StageJob
+from baton.stages.run import read_inputs, side_by_side
 from baton.stages.slots import StageOutput, recomputed_after
-from baton.stages.step import OnEngine, engine_step
+from baton.stages.step import OnEngine, Read, engine_step
 from baton.steps.ladder import Climb
 from baton.usage import used
 from baton.usage.used import Consumer, Use
@@ -88,8 +89,8 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
         output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
         return replace(output, on_commit=partial(_count, job, began, whole))
     ends = _ends(data, maker.row_local)
-    rows = read_frames(data, ends=ends) if ends else [read(data)]
-    frames = scored(job, ({"data": some} for some in rows), registry.download(name, version, job.flow))
+    rows = partial(side_by_side, job.inputs, ends) if ends else lambda columns: iter([read_inputs(job.inputs, columns)])
+    frames = scored(job, rows, registry.download(name, version, job.flow))
     counted = partial(_count, job, began, whole)
     return StageOutput(next(frames), facts, counted, frames, ends=ends)
 
@@ -106,15 +107,13 @@ def _count(
     )
 
 
-def scored(
-    job: StageJob[ScoreOptions], frames: Iterable[Mapping[str, pd.DataFrame]], files: Path
-) -> Iterator[pd.DataFrame]:
-    """Score some rows, and the next, with the verified model in the folder `files`."""
+def scored(job: StageJob[ScoreOptions], read: Read, files: Path) -> Iterator[pd.DataFrame]:
+    """Score some rows, and the next, with the verified model in the folder `files`; what it does not look at is not read."""
     name = job.options.model
     _, spec = find_model(name)
     maker = family(spec.family)
     model = maker.load(files)
-    for some in frames:
+    for some in read({"data": maker.columns(spec, model)}):
         frame = maker.score(spec, model, some["data"], job.options.explain)
         frame.insert(1, "model", name)
         frame.insert(2, "version", job.models[name])

@@ -13,7 +13,12 @@ from baton.stages.step import row_local
 CLEAR, REVIEW, BLOCK = "clear", "review", "block"
 
 
-@row_local
+_SCORE = ("entity_key", "score", "reasons")
+
+
+@row_local(
+    transactions=("transaction_id", "event_time", "amount", "_row"), card_fraud=_SCORE, transaction_anomaly=_SCORE
+)
 def combine(
     transactions: pd.DataFrame,
     card_fraud: pd.DataFrame,

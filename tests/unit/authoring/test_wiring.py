@@ -43,6 +43,11 @@ def priced(orders: pd.DataFrame, factor: int = 2) -> pd.DataFrame:
     return orders
 
 
+@row_local(orders=["amount"])
+def narrow(orders: pd.DataFrame) -> pd.DataFrame:
+    return orders
+
+
 @row_local
 @more.twice
 def marked_twice(orders): ...
@@ -220,10 +225,11 @@ def test_nothing_of_the_step_is_imported() -> None:
 def test_a_function_that_is_row_local_is_known_and_its_frames_are_compared(pack: None) -> None:
     paths = [
         "wired_pack.steps:priced",
+        "wired_pack.steps:narrow",
         "wired_pack.steps:decide",
         "wired_pack.steps:marked_twice",
         "baton.steps.score:score",
     ]
-    assert [wiring.is_row_local(path) for path in paths] == [True, False, False, False]
+    assert [wiring.is_row_local(path) for path in paths] == [True, True, False, False, False]
     with pytest.raises(SpecError, match="no frame or parameter `ordrs`"):
         wiring.check("price", paths[0], {}, {"ordrs": None})

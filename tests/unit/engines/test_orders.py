@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Parts of 20 rows, frames of 7."""
     monkeypatch.setattr(parts, "ROWS", 20)
     monkeypatch.setattr(parts, "STEP", 5)
-    monkeypatch.setattr(worker, "FRAME", 7)
+    monkeypatch.setattr(stages, "read_frames", partial(datasets.read_frames, rows=7))
     for module in (stages, worker):
         monkeypatch.setattr(module, "resolve", lambda path: globals().get(path.partition(":")[2]) or worker.pure)
     with STAGE["warehouse_and_pack"](home, monkeypatch):

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from baton.data import datasets, objects, parts
+from baton.data.objects import StoreError
 from baton.errors import BatonError, ContractBroken
 from baton.stages import run as stages
 from baton.stages.run import run
@@ -34,6 +35,18 @@ def priced(orders: pd.DataFrame, scores: pd.DataFrame, factor: float = 1.0) -> p
     return orders[["order_id"]].assign(amount=orders["amount"] * scores["score"].to_numpy() * factor)
 
 
+@row_local(orders=["order_id", "amount"], scores=["score"])
+def frugal(orders: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    CALLS.append(len(orders))
+    assert list(orders) == ["order_id", "amount"]
+    return orders.assign(amount=orders["amount"] * scores["score"].to_numpy())
+
+
+@row_local(orders=["order_id", "colour"])
+def mistaken(orders: pd.DataFrame) -> pd.DataFrame:
+    return orders
+
+
 @row_local
 def shortened(orders: pd.DataFrame) -> pd.DataFrame:
     return orders.head(2)
@@ -45,8 +58,7 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     CALLS.clear()
     monkeypatch.setattr(parts, "ROWS", 20)
     monkeypatch.setattr(parts, "STEP", 5)
-    for module in (stages, scoring):
-        monkeypatch.setattr(module, "read_frames", partial(datasets.read_frames, rows=7))
+    monkeypatch.setattr(stages, "read_frames", partial(datasets.read_frames, rows=7))
     monkeypatch.setattr(stages, "resolve", lambda path: globals().get(path.partition(":")[2]) or scoring.score)
     with STAGE["warehouse_and_pack"](home, monkeypatch):
         yield
@@ -71,6 +83,17 @@ def test_what_fits_one_part_is_one_call() -> None:
     inputs = {"orders": commit("contract", 0, ORDERS.head(20)), "scores": commit("score", 0, SCORES.head(20))}
     assert run(job("decide", "x:priced", inputs=inputs)).ref.kind == "parquet"
     assert CALLS == [20]
+
+
+@pytest.mark.parametrize("rows", [20, 50])
+def test_columns_that_are_named_are_all_that_is_read(rows: int) -> None:
+    inputs = {"orders": commit("contract", 0, ORDERS.head(rows)), "scores": commit("score", 0, SCORES.head(rows))}
+    frugally, all_read = (
+        run(job(name, f"x:{name}", inputs=inputs)).ref.content_sha256 for name in ("frugal", "priced")
+    )
+    assert frugally == all_read
+    with pytest.raises(StoreError, match=r"no column colour; it has order_id, amount, note"):
+        run(job("decide", "x:mistaken", inputs={"orders": inputs["orders"]}))
 
 
 def test_frames_fit_each_other_however_the_parts_were_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +155,11 @@ def test_a_model_scores_some_rows_at_a_time_and_never_holds_them_all(monkeypatch
         def load(self, folder: str) -> str:
             return folder
 
+        def columns(self, spec: Any, model: str) -> list[str]:
+            return ["order_id", "amount"]
+
         def score(self, spec: Any, model: str, rows: pd.DataFrame, explain: float) -> pd.DataFrame:
+            assert list(rows) == ["order_id", "amount"]
             most.append(sum(one() is not None for one in alive))
             alive.append(weakref.ref(rows))
             CALLS.append(len(rows))

@@ -160,6 +160,9 @@ class Forecast:
         row = np.where(exact.notna(), exact.to_numpy(dtype=float), scored["series"].map(last).to_numpy(dtype=float))
         return scored.assign(reasons=pd.Series(None, index=scored.index, dtype=object), _row=row.astype(np.int64))
 
+    def columns(self, spec: ForecastSpec, fitted: FittedForecaster) -> None:
+        """All: a series is forecast from what the history stage put together for it."""
+
     def keys(self, spec: ForecastSpec, data: pd.DataFrame) -> pd.Series:
         """`series@period` of each row."""
         when = plain_times(data[spec.data.time])

@@ -165,6 +165,10 @@ class Tabular:
         made = pd.DataFrame({"entity_key": data[spec.data.entity].astype(str).to_numpy(), "score": scores})
         return made.assign(reasons=pd.Series(reasons, dtype=object), _row=data["_row"].to_numpy())
 
+    def columns(self, spec: TabularSpec, fitted: Scorer) -> list[str]:
+        """What it has learnt from, and the entity."""
+        return list(dict.fromkeys([*fitted.features, spec.data.entity, "_row"]))
+
     def keys(self, spec: TabularSpec, data: pd.DataFrame) -> pd.Series:
         """The entity."""
         return data[spec.data.entity].astype(str)

@@ -179,6 +179,10 @@ class Text:
             "_row": data["_row"].to_numpy(),
         })  # fmt: skip
 
+    def columns(self, spec: TextSpec, fitted: FittedText) -> list[str]:
+        """What it has learnt from, and the entity."""
+        return list(dict.fromkeys([*fitted.features, spec.data.entity, "_row"]))
+
     def keys(self, spec: TextSpec, data: pd.DataFrame) -> pd.Series:
         """The entity."""
         return data[spec.data.entity].astype(str)

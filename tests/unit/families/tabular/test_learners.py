@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from baton.errors import ModelError
-from baton.families import load
+from baton.families import family, load
 from baton.families.base import Rows
 from baton.families.tabular.anomaly import QuantileTable
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
@@ -77,6 +77,17 @@ def test_classifier_survives_saving_bit_for_bit_and_without_pickle(path: str, tm
         assert file.suffix in {".json", ".txt", ".skops"}
         with pytest.raises((pickle.UnpicklingError, ValueError, KeyError, IndexError, EOFError)):
             pickle.loads(file.read_bytes())
+
+
+@pytest.mark.parametrize("path", [LINEAR, FOREST, BOOSTING, ISOLATION, PCA])
+def test_scoring_looks_at_no_other_columns_than_it_says(path: str) -> None:
+    toy = spec(one(path), kind="anomaly" if path in (ISOLATION, PCA) else "classification")
+    maker = family(toy.family)
+    fitted: Any = learner(toy.family).fit(toy, toy.candidates[0], Rows(FRAME, Y), seed=3)
+    rows = FRAME.head(200).assign(_row=range(200), _row_sha="text that costs")
+    looked_at = maker.columns(toy, fitted)
+    assert looked_at == ["x0", "x1", "x2", "x3", "shop", "id", "_row"]
+    pd.testing.assert_frame_equal(maker.score(toy, fitted, rows, 0.1), maker.score(toy, fitted, rows[looked_at], 0.1))
 
 
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING, ISOLATION, PCA])

@@ -43,6 +43,14 @@ def test_probabilities_add_up_and_the_scored_frame_is_complete(made, case):
     assert made.family.score(made.spec, made.model, new.iloc[:0], 0.0).empty
 
 
+def test_scoring_looks_at_no_other_columns_than_it_says(made, case):
+    new = case.texts(20, seed=5)
+    looked_at = made.family.columns(made.spec, made.model)
+    assert looked_at == ["subject", "body", "mail_id", "_row"]
+    alike = (made.family.score(made.spec, made.model, rows, 0.0) for rows in (new, new[looked_at]))
+    pd.testing.assert_frame_equal(*alike)
+
+
 def test_a_saved_model_says_the_same_and_its_files_are_of_allowed_formats(made, case, tmp_path):
     made.model.save(tmp_path)
     new = case.texts(40, seed=6)
