@@ -26,7 +26,7 @@ with Flow(
     deadline_minutes=30,
     doc_md=__doc__,
 ) as flow:
-    transactions = flow.contract(flow.ingest("transactions"), "transactions", shared=True)
+    transactions = flow.contract(flow.ingest("transactions", shared=True), "transactions", shared=True)
     scores = {model: flow.score(transactions, model) for model in ("card_fraud", "transaction_anomaly")}
     decisions = flow.stage("decide", "baton_packs.financial_crime.steps:combine", transactions=transactions, **scores)
     answers = {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}}

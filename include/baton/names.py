@@ -20,6 +20,11 @@ def contract_behind(stage: str) -> str:
     return f"{CONTRACT}{stage.removeprefix(INGEST)}" if stage.startswith(ingest_of("")) else CONTRACT
 
 
+def read_pieces_of(stage: str) -> str:
+    """Task whose instances read the pieces of a large file for a stage that reads a source."""
+    return f"read_pieces{stage.removeprefix(INGEST)}"
+
+
 def judge_parts_of(contract: str) -> str:
     """Task whose instances judge the parts of a large batch for a contract's stage."""
     return f"judge_parts{contract.removeprefix(CONTRACT)}"

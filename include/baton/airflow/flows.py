@@ -129,6 +129,7 @@ class Flow(DAG):
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
+        self._read_by: dict[str, Any] = {}  # tasks that read the pieces of a large file for a first stage, by its id
         self._fallbacks: list[str] = []  # models: the first stage holds the list itself, `score` adds to it afterwards
 
     def stage(
@@ -163,6 +164,8 @@ class Flow(DAG):
         **task: Any,
     ) -> Any:  # fmt: skip
         _all_results(task_id, inputs)
+        reading = self._reading(inputs)
+        task = {**({"trigger_rule": SOME} if reading else {}), **task}
         here = (options or {}).get("engine", "local") == "local"  # a cluster shares the rows out itself
         over: Any = _shared_by(list(inputs.values())) if row_local and here else None
         if over is not None:
@@ -170,7 +173,9 @@ class Flow(DAG):
                 task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, options=options, inputs=inputs, dag=self,
                 **{"pool": "scoring", **task},
             )  # fmt: skip
-            return shared.expand(group=over).output
+            mapped = shared.expand(group=over)
+            reading >> mapped
+            return mapped.output
         made = StageOperator(
             task_id=task_id,
             step=step,
@@ -182,6 +187,7 @@ class Flow(DAG):
             **task,
         )
         made.fallbacks = self._fallbacks if made.uses_models else ()
+        reading >> made
         return made.output
 
     def mapped(
@@ -192,11 +198,14 @@ class Flow(DAG):
         for one in options:
             wiring.check(task_id, step, one, inputs)
         _all_results(task_id, inputs)
-        made = StageOperator.partial(
+        reading = self._reading(inputs)
+        partly = StageOperator.partial(
             task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, inputs=inputs, dag=self, pool=pool,
-            output_contract=output_contract,
+            output_contract=output_contract, **({"trigger_rule": SOME} if reading else {}),
         )  # fmt: skip
-        return made.expand(options=list(options)).output
+        made = partly.expand(options=list(options))
+        reading >> made
+        return made.output
 
     def branch(self, task_id: str, result: Any, ways: dict[str, str]) -> Any:
         """Go on only where a stage's facts say so: task id -> fact. The tasks named must be set behind it with `>>`."""
@@ -256,16 +265,28 @@ class Flow(DAG):
         wiring.check(task_id, _LOOK_UP, options)
         return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
 
-    def ingest(self, source: str, also: Any = None) -> Any:
+    def ingest(self, source: str, also: Any = None, shared: bool = False) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
 
         Args:
             also: the first source, where this is a further one: it follows that one's partition and versions.
+            shared: where files may be large: tasks of their own (`read_pieces`) read the row groups of a large Parquet file;
+                what comes of it is the same. They are skipped for anything else.
         """
         step, options = "baton.steps.ingest:ingest", {"source": source}
-        if also is None:
-            return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
-        return self._stage(names.ingest_of(source), step, options, {"first": also})
+        task_id, first = (names.INGEST, {}) if also is None else (names.ingest_of(source), {"first": also})
+        made = self._stage(task_id, step, options, first, uses_models=self.models if also is None else ())
+        if shared:
+            self._read_by[task_id] = StageOperator.partial(
+                task_id=names.read_pieces_of(task_id), step="baton.steps.ingest:read_pieces", pack=self.pack, run_key=self.run_key,
+                options=options, dag=self, pool="scoring", slot_of=task_id,
+            ).expand(group=made)  # fmt: skip
+        return made
+
+    def _reading(self, inputs: dict[str, Any]) -> list[Any]:
+        """The tasks that read a batch, which are skipped where one does; what takes the batch begins when they are through."""
+        made_by = [getattr(_made_by(value), "task_id", "") for value in inputs.values()]
+        return [self._read_by[task_id] for task_id in made_by if task_id in self._read_by]
 
     def contract(self, data: Any, contract: str, shared: bool = False) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run.
@@ -281,8 +302,9 @@ class Flow(DAG):
             raise SpecError(f"stage {task_id}, shared: its batch must be what one task made, {data!r} is not")
         parts = StageOperator.partial(
             task_id=names.judge_parts_of(task_id), step="baton.steps.contract:judge", pack=self.pack, run_key=self.run_key,
-            options=options, inputs={"data": data}, dag=self, pool="scoring", slot_of=task_id,
+            options=options, inputs={"data": data}, dag=self, pool="scoring", slot_of=task_id, trigger_rule=SOME,
         ).expand(group=data)  # fmt: skip
+        self._reading({"data": data}) >> parts.operator
         # skipped is what has one part; where there are no rows the first stage is skipped, too
         made = self._stage(task_id, "baton.steps.contract:contract", options, {"data": data}, trigger_rule=SOME)
         parts >> made.operator

@@ -140,8 +140,14 @@ def _of_parquet(table: pa.Table, frame: pd.DataFrame, name: str) -> pd.DataFrame
     return _checked(frame, [field.name for field in table.schema if field.type in texts])
 
 
-def parquet_frames(stream: IO[bytes], name: str, at_once: int) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
-    """The rows of a Parquet file, at least once: as the file has them, and as `read_bytes` makes them."""
+def parquet_frames(
+    stream: IO[bytes], name: str, at_once: int, groups: range | None = None
+) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
+    """The rows of a Parquet file, at least once: as the file has them, and as `read_bytes` makes them.
+
+    Args:
+        groups: only the rows of these row groups.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -149,7 +155,8 @@ def parquet_frames(stream: IO[bytes], name: str, at_once: int) -> Iterator[tuple
         file = parquet.ParquetFile(stream, pre_buffer=False)  # else all that was read is kept until the end
         gaps = [one for one in file.schema_arrow.names if _has_gaps(file, one)]
         nothing = [pa.RecordBatch.from_pylist([], file.schema_arrow)] if not file.metadata.num_rows else []
-        for batch in chain(file.iter_batches(batch_size=at_once), nothing):
+        wanted = list(groups) if groups is not None else None
+        for batch in chain(file.iter_batches(batch_size=at_once, row_groups=wanted), nothing):
             table = pa.Table.from_batches([batch])
             frame = table.to_pandas(integer_object_nulls=True)
             # what a column is must not depend on where the file is cut

@@ -67,7 +67,7 @@ def _run(
         _dataset(namespace, f"models/{model}", str(version)) for model, version in sorted(said["models"].items())
     ]
     if "source_sha256" in facts and row is not None:
-        source = (row["params"].get("options") or {}).get("source", stage)
+        source = facts.get("source") or (row["params"].get("options") or {}).get("source", stage)
         inputs.append(_dataset(namespace, f"sources/{source}", facts["source_sha256"]))
     output = _dataset(namespace, f"{flow}/{stage}", said["sha256"])
     if stage == PUBLISH and facts.get("routes"):

@@ -3,9 +3,10 @@
 import difflib
 import glob
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from baton.data.partitions import parse_key, safe_name
 from baton.errors import SourceError
@@ -14,6 +15,7 @@ from baton.specs.source import Format, RecordedSource
 
 ENDINGS: dict[str, Format] = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json"}
 # what senders and browsers call a file that is still being written
+CHUNK = 1 << 20  # bytes of a file that are read at a time
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
 
@@ -55,6 +57,18 @@ def format_of(uri: str, default: Format) -> Format:
     if ending and ending not in ENDINGS:
         raise SourceError(f"{uri}: .{ending} is no known format; allowed are {', '.join(ENDINGS)}")
     return ENDINGS.get(ending, default)
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[IO[bytes]]:
+    """A file to read from. Raises SourceError: it cannot be read, also later on."""
+    import fsspec
+
+    try:
+        with fsspec.open(uri, "rb") as stream:
+            yield stream
+    except OSError as error:
+        raise SourceError(f"{uri}: cannot be read: {error}") from error
 
 
 def read_bytes(uri: str) -> bytes:

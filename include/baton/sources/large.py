@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from baton.data import formats
 from baton.data.cells import PROBLEM
 from baton.data.identity import with_row_identity
 from baton.errors import SourceError, StaleAttempt
+from baton.sources import pieces
+from baton.sources.files import CHUNK, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 BYTES = 32 << 20
 """Of a file; a larger one is read some rows at a time."""
 ROWS = 100_000  # at a time
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class LargeFile:
     sha256: str
     delivered: bool = True
 
+    @property
+    def ends(self) -> Sequence[int]:
+        """Numbers of rows after which a part of its dataset ends in any case: see `pieces.ends`."""
+        return pieces.ends(self.uri) if self.format == "parquet" else ()
+
     def tables(self, source: str) -> Iterator[pa.Table]:
         """Its rows in order, at least once: as a smaller file's are read, with `_source`, `_row` and `_row_sha`.
 
@@ -47,23 +52,19 @@ class LargeFile:
             SourceError: as `formats.read_bytes`; rows before the fault have been passed on.
             StaleAttempt: the file is another than was hashed.
         """
-        rows = 0
-        for table, frame in self._pieces():
-            known = with_row_identity(frame, source, rows + 1)
-            rows += len(known)
-            yield complete(table, known)
+        return identified(self._pieces(), source)
 
     def _pieces(self) -> Iterator[tuple[pa.Table | None, pd.DataFrame]]:
         if self.format == "parquet":
-            with _opened(self.uri) as stream:
+            with opened(self.uri) as stream:
                 yield from formats.parquet_frames(stream, self.uri, ROWS)
             self._require(sha256_of(self.uri))
             return
         columns: list[str] = []
         if self.format == "json":
-            with _opened(self.uri) as stream, _text(stream) as text:
+            with opened(self.uri) as stream, _text(stream) as text:
                 columns = formats.json_columns(text, self.uri)
-        with _opened(self.uri) as stream, _text(hashed := _Hashed(stream)) as text:
+        with opened(self.uri) as stream, _text(hashed := _Hashed(stream)) as text:
             if self.format == "csv":
                 frames = formats.csv_frames(text, self.uri, ROWS)
             else:
@@ -77,47 +78,41 @@ class LargeFile:
             raise StaleAttempt(f"{self.uri}: changed while it was read; the next try reads it as it is then")
 
 
+def is_large(uri: str) -> bool:
+    """Whether a file has more than `BYTES`. Raises SourceError: it cannot be read."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(uri)
+        return (system.size(path) or 0) > BYTES
+    except OSError as error:
+        raise SourceError(f"{uri}: cannot be read: {error}") from error
+
+
 def large_file(uri: str, form: str) -> LargeFile | None:
     """The file, if it has more than `BYTES` and can be read some rows at a time; a JSON array cannot.
 
     Raises:
         SourceError: it cannot be read.
     """
-    from fsspec.core import url_to_fs
-
-    try:
-        system, path = url_to_fs(uri)
-        if (system.size(path) or 0) <= BYTES:
-            return None
-        with system.open(path, "rb") as stream:
-            head = stream.read(_CHUNK)
-        if form != "parquet":
-            formats.require_text(head, uri, form)
-        if form == "json" and head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-            return None
-        return LargeFile(form, uri, sha256_of(uri))
-    except OSError as error:
-        raise SourceError(f"{uri}: cannot be read: {error}") from error
+    if not is_large(uri):
+        return None
+    with opened(uri) as stream:
+        head = stream.read(CHUNK)
+    if form != "parquet":
+        formats.require_text(head, uri, form)
+    if form == "json" and head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        return None
+    return LargeFile(form, uri, sha256_of(uri))
 
 
 def sha256_of(uri: str) -> str:
     """SHA-256 of a file's bytes, read piece by piece. Raises SourceError: it cannot be read."""
     made = hashlib.sha256()
-    with _opened(uri) as stream:
-        while piece := stream.read(_CHUNK):
+    with opened(uri) as stream:
+        while piece := stream.read(CHUNK):
             made.update(piece)
     return made.hexdigest()
-
-
-@contextmanager
-def _opened(uri: str) -> Iterator[IO[bytes]]:
-    import fsspec
-
-    try:
-        with fsspec.open(uri, "rb") as stream:
-            yield stream
-    except OSError as error:
-        raise SourceError(f"{uri}: cannot be read: {error}") from error
 
 
 def _text(stream: Any) -> io.TextIOWrapper:
@@ -135,7 +130,7 @@ class _Hashed(io.BufferedIOBase):
         return True
 
     def read1(self, size: int = -1, /) -> bytes:
-        piece = self._stream.read(size if size > 0 else _CHUNK)
+        piece = self._stream.read(size if size > 0 else CHUNK)
         self._made.update(piece)
         return piece
 
@@ -146,6 +141,17 @@ class _Hashed(io.BufferedIOBase):
         while self.read1():
             pass
         return self._made.hexdigest()
+
+
+def identified(
+    found: Iterable[tuple[pa.Table | None, pd.DataFrame]], source: str, first_row: int = 1
+) -> Iterator[pa.Table]:
+    """Rows as a file has them (None: as text), and as `formats.read_bytes` makes them: complete, see `LargeFile.tables`."""
+    rows = first_row
+    for table, frame in found:
+        known = with_row_identity(frame, source, rows)
+        rows += len(known)
+        yield complete(table, known)
 
 
 def complete(table: pa.Table | None, frame: pd.DataFrame) -> pa.Table:

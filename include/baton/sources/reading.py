@@ -23,7 +23,8 @@ from baton.settings import settings
 from baton.sources.documents import BatchLimits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, near, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
-from baton.sources.large import LargeFile, large_file
+from baton.sources.large import LargeFile, is_large, large_file
+from baton.sources.pieces import Pieces, cut
 from baton.sources.received import LargeRows
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
@@ -102,6 +103,33 @@ def look(
     if isinstance(spec, FileSource | FolderSource) or named:
         return read_partition(pack, source, partition, named)
     return remote(pack, spec, partition)
+
+
+def share_out(pack: Pack, source: str, partition: str) -> tuple[str, Pieces] | None:
+    """The file delivered for a partition and how several tasks may read it: a large one of Parquet; None: one task reads it.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    spec: Source = pack.source(source)
+    if not isinstance(spec, FileSource):
+        return None
+    window(partition, spec.step)
+    uri = _delivered(spec, partition)[1]
+    if uri is None or format_of(uri, spec.format) != "parquet" or not is_large(uri):
+        return None
+    found = cut(uri)
+    return (uri, found) if found is not None else None
+
+
+def delivered_file(pack: Pack, source: str, partition: str) -> str:
+    """Where the partition's file is. Raises SourceError: it is there no more."""
+    spec: Source = pack.source(source)
+    assert isinstance(spec, FileSource)
+    wanted, uri = _delivered(spec, partition)
+    if uri is None:
+        raise SourceError(f"source {source}, partition {partition}: the file {wanted} is gone since it was shared out")
+    return uri
 
 
 def state_of(spec: Source, batch: RawBatch | LargeFile | LargeRows) -> dict[str, Any]:

@@ -60,21 +60,26 @@ def split(ref: DatasetRef, most: int) -> list[Portion]:
     Raises:
         DatasetCorrupt: its manifest is missing, or another than was committed.
     """
-    ends = [
-        0,
-        *(sorted({*stored.ends(ref)} - {0}) or [0]),
-    ]  # a part of no rows is nobody's work, a batch of none is one task's
+    return portions(stored.ends(ref), most)
+
+
+def portions(ends: Sequence[int], most: int) -> list[Portion]:
+    """The same, of rows that nobody may have made yet: `ends` are those of what is not cut, as `stored.ends`."""
+    # a part of no rows is nobody's work, a batch of none is one task's
+    ends = [0, *(sorted({*ends} - {0}) or [0])]
     count = min(len(ends) - 1, most)
     edges = tuple(ends[(len(ends) - 1) * number // count] for number in range(count + 1))
     return [Portion(number, edges) for number in range(count)]
 
 
 def shared(inputs: Mapping[str, DatasetRef], group: Portion) -> list[dict[str, DatasetRef]]:
-    """Each group's rows of a stage's inputs.
+    """Each group's rows of a stage's inputs; a stage without any makes the rows itself.
 
     Raises:
         BatonError: the inputs have not the rows of the batch.
     """
+    if not inputs:
+        return [{} for _ in range(group.of)]
     many = {name: ref.rows for name, ref in inputs.items()}
     if set(many.values()) != {group.edges[-1]}:
         raise BatonError(
@@ -116,7 +121,8 @@ def whole(
 
     Args:
         slot: the stage's own.
-        refs, facts: of the groups, in order. Facts of all: those that all have alike, and what any of them says of `degraded`.
+        refs, facts: of the groups, in order. Facts of all: those that all have alike, the sum of `rows_in`, and what any of them
+            says of `degraded`.
         judge: asked before they are named; by default they have no contract.
 
     Raises:
@@ -125,6 +131,8 @@ def whole(
     parts = {f"{_GROUP}{number}": ref for number, ref in enumerate(refs)}
     inputs = {**_together(refs), **parts}
     said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
+    if all("rows_in" in one for one in facts):
+        said["rows_in"] = sum(one["rows_in"] for one in facts)
     if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
         said["degraded"] = degraded
     # a group that was computed anew because its object was damaged has the same content elsewhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
-from baton.stages.step import Columns, Keywords, Read, Step, as_json, resolve, with_options
+from baton.stages.step import Announced, Columns, Keywords, Read, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,12 @@ def run(job: StageJob[Any]) -> StageResult:
     if job.group is not None and together:
         job = replace(job, inputs=together[job.group.number])
     given, found, params, code = _prepared(job)
+    each = [params] * len(together)
+    if (
+        job.group is not None and together and not job.inputs
+    ):  # then its rows' place is what tells a group's result from others
+        each = [params | {"rows": list(rows)} for rows in pairwise(job.group.edges)]
+        params = each[job.group.number]
     agreed, user = changes.Agreed(), f"stage {job.flow}.{job.stage}"
     if not job.dry_run:  # which tries what people have not agreed to yet
         agreed = changes.require(_used(given, found), user, job.flow)
@@ -80,12 +86,20 @@ def run(job: StageJob[Any]) -> StageResult:
             job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
         )
         if together and not (isinstance(found, Step) and found.apart):
-            digests = [input_digest(one, params, job.models, code) for one in together]
+            digests = [input_digest(one, told, job.models, code) for one, told in zip(together, each, strict=True)]
             groups.whole_if_complete(job.slot, digests, judge)
     except NotAgreed:  # if by the firewall, in the commit's transaction: what it asked was rolled back with it
         changes.require(content.table_of(job.pack, policy.FILE.removesuffix(".yaml")), user, job.flow)
         raise
     return result
+
+
+def announce(job: StageJob[Any]) -> Announced | None:
+    """What tasks may do for the job's stage: see `Step.announce`. Raises: as the step does."""
+    found = resolve(job.step)
+    if not isinstance(found, Step) or found.announce is None:
+        return None
+    return found.announce(with_options(job, found.options))
 
 
 def digests(job: StageJob[Any], batches: Sequence[Mapping[str, DatasetRef]]) -> list[str]:

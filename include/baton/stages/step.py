@@ -63,6 +63,21 @@ Read = Callable[[Columns], "Iterator[Mapping[str, pd.DataFrame]]"]
 
 
 @dataclass(frozen=True)
+class Announced:
+    """What tasks will do for a stage, each in a group of its own, known before any of it is done.
+
+    Attributes:
+        ends: numbers of rows after which a group may end, the last of all.
+        told: options that the step of the groups gets beside the stage's own; JSON.
+        facts: known of the result already.
+    """
+
+    ends: Sequence[int]
+    told: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Step:
     """An engine step: it gets the whole job, because reading a source or publishing needs to know where it is.
 
@@ -72,6 +87,7 @@ class Step:
             contract's text, repairs); its value becomes part of the input digest.
         uses: files of the packs that it works by, which people have to have agreed to (`baton.actions.changes`).
         apart: the results of groups are not named as one when all are there: another step takes them, and judges the whole.
+        announce: says what tasks may do for it, where its flow has such tasks and there is much to do; None: it does all itself.
     """
 
     func: Callable[[StageJob[Any]], StageOutput]
@@ -79,6 +95,7 @@ class Step:
     fingerprint: Fingerprint | None = None
     uses: Uses | None = None
     apart: bool = False
+    announce: Callable[[StageJob[Any]], Announced | None] | None = None
 
     def look(self, job: StageJob[Any]) -> tuple[StageJob[Any], Mapping[str, Any]]:
         """The job with what the fingerprint read, and the state."""
@@ -96,9 +113,10 @@ def engine_step(
     fingerprint: Fingerprint | None = None,
     uses: Uses | None = None,
     apart: bool = False,
+    announce: Callable[[StageJob[Any]], Announced | None] | None = None,
 ) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
     """Mark a function as an engine step, see `Step`; the class of its options stands in the same module, for `wiring.check`."""
-    return lambda func: Step(func, options, fingerprint, uses, apart)
+    return lambda func: Step(func, options, fingerprint, uses, apart, announce)
 
 
 @overload

@@ -1,9 +1,10 @@
 """First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 from sqlalchemy import Connection
@@ -17,14 +18,16 @@ from baton.names import promote_of, train_of
 from baton.progress import tell
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
-from baton.record.warehouse import write
+from baton.record.warehouse import transact, write
 from baton.registry.client import CHAMPION, PREVIOUS, Registry, champions
 from baton.registry.review import champion_moved
-from baton.sources.reading import RawBatch, look, state_of
+from baton.sources.large import ROWS, LargeFile, identified
+from baton.sources.pieces import Pieces
+from baton.sources.reading import RawBatch, delivered_file, look, share_out, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
-from baton.stages.step import Seen, engine_step
+from baton.stages.step import Announced, Seen, engine_step
 from baton.steps.ladder import PATIENCE
 
 
@@ -52,7 +55,19 @@ def files_of(job: StageJob[Any]) -> list[str]:
     return next((list(each["files"]) for each in reversed(states) if each.get("files")), [])
 
 
-@engine_step(IngestOptions, fingerprint=_source_state)
+def _announce(job: StageJob[IngestOptions]) -> Announced | None:
+    """The pieces of a file that was delivered and is large; with them the versions are fixed."""
+    shared = share_out(job.load_pack(), job.options.source, job.partition) if not files_of(job) else None
+    if shared is None:
+        return None
+    uri, pieces = shared
+    if not job.dry_run:
+        transact(lambda conn: _fix(conn, job))
+    facts = _facts(job.options.source, "parquet", uri, pieces.sha256)
+    return Announced(pieces.rows, {"file": pieces.to_dict()}, {"rows_in": pieces.rows[-1], **facts})
+
+
+@engine_step(IngestOptions, fingerprint=_source_state, announce=_announce)
 def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     """Read one partition of a source as it is; every row gets `_source`, `_row` and `_row_sha`.
 
@@ -67,27 +82,69 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
         StaleAttempt: a large file was changed while it was read.
     """
     batch, named = job.seen
-    facts = {"rows_in": 0, "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    facts = {"rows_in": 0, **_facts(job.options.source, batch.format, batch.uri, batch.sha256)}
     rest: Iterable[pa.Table] = ()
+    ends: Sequence[int] = ()
     if isinstance(batch, RawBatch):
         frame = with_row_identity(batch.frame, job.options.source)
         facts["rows_in"] = len(frame)
     else:
-        tables = _counted(batch.tables(job.options.source), facts)
-        frame = (first := next(tables)).slice(0, 0).to_pandas()
-        rest = chain([first], tables)
+        frame, rest = _table_by_table(_counted(batch.tables(job.options.source), facts))
+        ends = batch.ends if isinstance(batch, LargeFile) else ()
     if named:  # only how many: names are personal data; the commit has them, logs and XCom do not
         facts["files"] = len(named)
 
-    def on_commit(conn: Connection, commit_id: int) -> None:
-        on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
-        if any(on_record[model] != version for model, version in job.models.items()):
-            raise BatonError(
-                f"{job.flow} {job.partition}: another run has fixed the versions {on_record} since this one chose "
-                f"{dict(job.models)}; the next try follows the record"
-            )
+    return StageOutput(frame, facts, lambda conn, _: _fix(conn, job), rest, ends=ends)
 
-    return StageOutput(frame, facts, on_commit, rest)
+
+class PiecesOptions(IngestOptions):
+    """Options of `read_pieces`."""
+
+    file: dict[str, Any] = Field(description="what was shared out, see `baton.sources.pieces.Pieces`")
+
+
+def _pieces_state(job: StageJob[PiecesOptions]) -> dict[str, Any]:
+    sha256 = Pieces.from_dict(job.options.file).sha256
+    return state_of(job.load_pack().source(job.options.source), LargeFile("parquet", "", sha256))
+
+
+@engine_step(PiecesOptions, fingerprint=_pieces_state)
+def read_pieces(job: StageJob[PiecesOptions]) -> StageOutput:
+    """Read some row groups of a large file, as `ingest` would have read all.
+
+    Raises:
+        SourceError: the file cannot be read.
+        StaleAttempt: it is another than was shared out.
+    """
+    assert job.group is not None
+    source, pieces = job.options.source, Pieces.from_dict(job.options.file)
+    uri = delivered_file(job.load_pack(), source, job.partition)
+    start, end = job.group.edges[job.group.number : job.group.number + 2]
+    numbers = pieces.between(start, end)
+    facts = {"rows_in": 0, **_facts(source, "parquet", uri, pieces.sha256)}
+    found = identified(pieces.read(uri, numbers, ROWS), source, start + 1)
+    frame, rest = _table_by_table(_counted(found, facts))
+    return StageOutput(frame, facts, rest=rest, ends=[pieces.rows[number] - start for number in numbers])
+
+
+def _facts(source: str, form: str, uri: str, sha256: str) -> dict[str, Any]:
+    return {"source": source, "format": form, "uri": uri, "source_sha256": sha256}
+
+
+def _fix(conn: Connection, job: StageJob[Any]) -> None:
+    """Put the versions that the run chose on record."""
+    on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
+    if any(on_record[model] != version for model, version in job.models.items()):
+        raise BatonError(
+            f"{job.flow} {job.partition}: another run has fixed the versions {on_record} since this one chose "
+            f"{dict(job.models)}; the next try follows the record"
+        )
+
+
+def _table_by_table(tables: Iterator[pa.Table]) -> tuple[pd.DataFrame, Iterator[pa.Table]]:
+    """No rows, which say the columns, and all rows."""
+    first = next(tables)
+    return first.slice(0, 0).to_pandas(), chain([first], tables)
 
 
 def _counted(tables: Iterator[pa.Table], facts: dict[str, Any]) -> Iterator[pa.Table]:

@@ -6,7 +6,7 @@ light at import: what it runs is imported inside `execute`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
@@ -97,6 +97,8 @@ def whole_result(value: Any) -> Any:
     if not parts or not all(isinstance(part, Mapping) and "group" in part for part in parts):
         return parts
     first, edges = parts[0], list(parts[0]["group"]["edges"])
+    if "announced" in first:
+        return _since_made(first)
     if "stage" not in first["group"] or len(edges) == 2:
         return first
 
@@ -126,6 +128,23 @@ def whole_result(value: Any) -> Any:
 
     made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge)
     return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}
+
+
+def _since_made(announced: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a stage that announced what tasks do for it, now that they are through.
+
+    Raises:
+        BatonError: it is not there, or of another delivery.
+    """
+    from baton.errors import BatonError
+    from baton.stages.slots import Slot, head
+
+    slot = Slot(**announced["announced"], partition=announced["partition"])
+    facts, found = announced["facts"], head(slot)
+    if found is None or any(found.facts.get(name) != facts[name] for name in facts if name != "degraded"):
+        there = "has no result" if found is None else "has the result of another delivery"
+        raise BatonError(f"{slot} {there}: clear the task {slot.stage}, which has its rows read again")
+    return {**announced, "ref": found.ref.to_dict(), "facts": {**found.facts, **facts}, "commit": found.commit_id}
 
 
 class StageOperator(BaseOperator):
@@ -182,14 +201,18 @@ class StageOperator(BaseOperator):
         self.links: dict[str, str] = {}
         try:
             job, degraded = self._job(context)
-            if self.slot_of and (job.group is None or job.group.of < 2):
-                raise NoData(f"for {self.slot_of} to do in parts: the batch has one")
+            for sentence in degraded:
+                self.log.warning("Degraded: %s", sentence)
+            if self.slot_of and (
+                job.group is None or job.group.of < 2 or not (self.inputs or "announced" in self.group)
+            ):
+                raise NoData(f"for {self.slot_of} to do in parts: one task does all of it")
             with heard_by(in_log(self.log)):
+                if announced := self._announce(job, degraded):
+                    return announced
                 result = run(job)
             facts = {**result.facts, **({"degraded": degraded} if degraded else {})}
             self._link(facts)
-            for sentence in degraded:
-                self.log.warning("Degraded: %s", sentence)
             self._emit(context, facts, job.partition)
             self.log.info("%s %s rows=%s cached=%s %s", job.slot, job.step, result.ref.rows, result.cached, facts)
             checking.require_good_rows(facts)
@@ -216,20 +239,40 @@ class StageOperator(BaseOperator):
         if next(self.iter_mapped_dependants(), None) is None:
             return made
         shares = groups.split(result.ref, 2 * scoring_slots())
-        if len(shares) == 1:
-            self._spare()
+        self._spare(lambda slot_of: len(shares) == 1 or slot_of == self.task_id)
         return [made | {"group": {"number": one.number, "edges": one.edges}} for one in shares]
 
-    def _spare(self) -> None:
-        """Have Airflow skip at once what has nothing to do for a batch of one part; outside a worker it skips itself."""
+    def _announce(self, job: StageJob[Any], degraded: list[str]) -> list[dict[str, Any]]:
+        """Leave the stage's work to the tasks that are there for it, where there is enough for them; else nothing."""
+        from baton.settings import scoring_slots
+        from baton.stages import groups
+        from baton.stages.run import announce
+
+        found = announce(job) if self.task_id in self._worked_for() else None
+        shares = groups.portions(found.ends, 2 * scoring_slots()) if found is not None else []
+        if found is None or len(shares) < 2:
+            return []
+        facts = {**found.facts, **({"degraded": degraded} if degraded else {})}
+        self.log.info("%s: %s tasks read %s rows", job.slot, len(shares), found.ends[-1])
+        made = {"announced": {"flow": job.slot.flow, "stage": job.stage}, "told": found.told, "facts": facts,
+                "models": dict(job.models), "partition": job.partition}  # fmt: skip
+        return [made | {"group": {"number": one.number, "edges": one.edges}} for one in shares]
+
+    def _worked_for(self) -> dict[str, str]:
+        """For which tasks those that are mapped over this one's result work, each by its id."""
+        behind: list[Any] = list(self.iter_mapped_dependants())
+        found = {getattr(one, "partial_kwargs", {}).get("slot_of", ""): one.task_id for one in behind}
+        return {slot_of: task_id for slot_of, task_id in found.items() if slot_of}
+
+    def _spare(self, idle: Callable[[str], bool]) -> None:
+        """Have Airflow skip at once what has nothing to do; outside a worker it skips itself."""
         from airflow.sdk.execution_time import task_runner
         from airflow.sdk.execution_time.comms import SkipDownstreamTasks
 
-        behind: list[Any] = list(self.iter_mapped_dependants())
-        idle = [one.task_id for one in behind if getattr(one, "partial_kwargs", {}).get("slot_of")]
+        tasks = [task_id for slot_of, task_id in self._worked_for().items() if idle(slot_of)]
         comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
-        if idle and comms is not None:
-            comms.send(msg=SkipDownstreamTasks(tasks=idle))
+        if tasks and comms is not None:
+            comms.send(msg=SkipDownstreamTasks(tasks=tasks))
 
     def _job(self, context: Context) -> tuple[StageJob[Any], list[str]]:
         from baton.airflow.connections.lookup import AirflowConnections
@@ -243,7 +286,8 @@ class StageOperator(BaseOperator):
         group = Portion(said["number"], tuple(said["edges"])) if said else None
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
-        for value in results.values():
+        mine = self.group if self.group and not self.inputs else {}  # what a stage announced, whose work this is
+        for value in [*results.values(), *([mine] if mine else [])]:
             models.update(value.get("models", {}))
             earlier = value["partition"]
         asked = self.run_key.asked(context, earlier)
@@ -261,7 +305,7 @@ class StageOperator(BaseOperator):
         return StageJob(
             pack=self.pack, flow=self.dag_id, stage=self.slot_of or self.task_id, partition=asked.partition, step=self.step,
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},
-            options=self.options, output_contract=self.output_contract, models=models, run_id=context["dag_run"].run_id,
+            options={**self.options, **mine.get("told", {})}, output_contract=self.output_contract, models=models, run_id=context["dag_run"].run_id,
             files=asked.files, since=asked.since, until=asked.until,
             map_index=context["ti"].map_index if context["ti"].map_index is not None else -1, group=group,
             dry_run=asked.dry_run, supersede_models=supersede, connections=AirflowConnections(),

@@ -202,7 +202,7 @@ def _is_delivery(commit: Row) -> bool:
 
 
 def _name_of(delivery: Row) -> str | None:
-    name: str | None = (delivery["params"].get("options") or {}).get("source")
+    name: str | None = delivery["facts"].get("source") or (delivery["params"].get("options") or {}).get("source")
     return name
 
 
