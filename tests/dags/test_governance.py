@@ -85,10 +85,10 @@ def test_forms_have_valid_defaults(dags: dict[str, Any]) -> None:
     assert set(form) == {"partition_from", "partition_to", "model", "dry_run"}
 
 
-def test_flow_has_six_stages_one_task_that_shares_one_and_one_monitor_task(dags: dict[str, Any]) -> None:
+def test_flow_has_six_stages_two_tasks_that_share_some_and_one_monitor_task(dags: dict[str, Any]) -> None:
     flow = dags["transaction_monitoring"]
     assert sorted(flow.task_ids) == [
-        "contract", "decide", "ingest", "judge_parts", "publish", "score__card_fraud", "score__transaction_anomaly",
+        "contract", "decide", "ingest", "judge_parts", "publish", "read_pieces", "score__card_fraud", "score__transaction_anomaly",
     ]  # fmt: skip
     assert len(dags["card_fraud_monitor"].tasks) == 1
     scores = {flow.get_task("score__card_fraud"), flow.get_task("score__transaction_anomaly")}

@@ -248,6 +248,22 @@ def test_a_contract_has_the_parts_of_a_large_batch_judged_before_it() -> None:
     assert good.operator.trigger_rule == "none_failed_min_one_success"
 
 
+def test_a_large_file_is_read_by_tasks_that_everything_waits_for() -> None:
+    with Flow("large", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        rows = one.ingest("transactions", shared=True)
+        one.contract(rows, "transactions", shared=True)
+        one.ingest("labels", also=rows)
+    reading = one.get_task("read_pieces")
+    assert reading.expand_input.value["group"].operator.task_id == reading.partial_kwargs["slot_of"] == "ingest"
+    for task_id in ("judge_parts", "contract", "ingest__labels"):
+        task = one.get_task(task_id)
+        assert {"ingest", "read_pieces"} <= task.upstream_task_ids
+        assert task.trigger_rule == "none_failed_min_one_success", "it is skipped where one task reads all"
+    with Flow("small", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        behind = one.contract(one.ingest("transactions", shared=True), "transactions").operator
+    assert (behind.upstream_task_ids, behind.trigger_rule) == ({"ingest", "read_pieces"}, "none_failed_min_one_success")
+
+
 def test_what_tasks_share_is_one_result_again() -> None:
     whole = {"ref": {"uri": "a"}, "facts": {}, "models": {}, "partition": "p"}
     parts = [{**whole, "group": {"number": number, "edges": [0, 5, 9]}} for number in (0, 1)]

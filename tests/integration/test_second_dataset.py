@@ -27,6 +27,7 @@ from baton.quarantine.rows import counts
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.registry.client import Registry
+from baton.sources import large
 from baton.stages.slots import Slot, head, history
 
 pytestmark = pytest.mark.timeout(600)
@@ -193,9 +194,11 @@ def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, wo
     run("unusual_train")
     promote("unusual")
     file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
-    file.write_text(file.read_text().replace('"malignancy_rows")', '"malignancy_rows", shared=True)', 1))
+    text = file.read_text().replace('"malignancy_rows")', '"malignancy_rows", shared=True)', 1)
+    file.write_text(text.replace('flow.ingest("rows")', 'flow.ingest("rows", shared=True)', 1))
     states = run("examinations", file, partition_from=HOURS[0])
-    assert states.pop("judge_parts") == ["skipped"], "one part: nothing to share, and nothing behind it is skipped"
+    for idle in ("read_pieces", "judge_parts"):
+        assert states.pop(idle) == ["skipped"], "one part: nothing to share, and nothing behind it is skipped"
     assert {state for of_task in states.values() for state in of_task} == {"success"}
     assert len(PUBLISHED["rows_of"]("decisions", flow="examinations")) == 59
     assert len(PUBLISHED["rows_of"]("predictions", flow="examinations")) == 2 * 59
@@ -232,10 +235,37 @@ def test_a_batch_of_several_parts_is_judged_by_several_tasks(
     monkeypatch.setattr(batch, "FRAME_ROWS", 10)
     states = run("examinations", dags / "examinations.py", partition_from=HOURS[1])
     assert states["judge_parts"] == ["success"] * 3
+    assert set(states.pop("read_pieces")) == {"skipped"}, "a CSV file is read by one task"
     assert {state for of_task in states.values() for state in of_task} == {"success"}
     published = [row for row in PUBLISHED["rows_of"]("decisions", flow="examinations") if row["partition"] == HOURS[1]]
     assert len(published) == 58
     assert counts("examinations", HOURS[1])["open"] == 1
+
+
+def test_a_large_file_is_read_by_several_tasks(
+    clinic: Any, workbench: Any, dags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROWS", 20)
+    monkeypatch.setattr(parts, "STEP", 1)
+    monkeypatch.setattr(batch, "FRAME_ROWS", 10)
+    monkeypatch.setattr(large, "BYTES", 100)
+    hour = "2026-11-20T13:00:00"
+    path = workbench.home / "landing" / "clinic" / f"{hour.replace(':', '-')}.parquet"
+    rows = (
+        biopsies()
+        .iloc[:58]
+        .drop(columns="malignant")
+        .assign(exam_id=range(7000, 7058), taken_at=pd.Timestamp(f"{hour}Z"))
+    )
+    rows.to_parquet(path, row_group_size=10, index=False)
+    states = run("examinations", dags / "examinations.py", partition_from=hour)
+    assert [len(states[task]) for task in ("read_pieces", "judge_parts", "score__malignancy")] == [3, 3, 3]
+    assert {state for of_task in states.values() for state in of_task} == {"success"}
+    arrived = head(Slot("examinations", "ingest", hour))
+    assert arrived is not None
+    assert (arrived.ref.rows, arrived.facts["rows_in"], arrived.facts["source"]) == (58, 58, "rows")
+    published = [row for row in PUBLISHED["rows_of"]("decisions", flow="examinations") if row["partition"] == hour]
+    assert sorted(int(row["entity_key"]) for row in published) == list(range(7000, 7058))
 
 
 def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime, XComArg
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime, TriggerRule, XComArg
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
@@ -23,7 +23,7 @@ from baton.families import ROW_LOCAL
 from baton.packs.pack import find_model
 from baton.settings import settings
 
-SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
+SOME = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # trigger rule of what goes on although a branch was not taken
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NO_ROWS = (BranchOperator, ReviewOperator)  # tasks whose result is no dataset
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
@@ -279,7 +279,7 @@ class Flow(DAG):
         if shared:
             self._read_by[task_id] = StageOperator.partial(
                 task_id=names.read_pieces_of(task_id), step="baton.steps.ingest:read_pieces", pack=self.pack, run_key=self.run_key,
-                options=options, dag=self, pool="scoring", slot_of=task_id,
+                options=options, inputs={}, dag=self, pool="scoring", slot_of=task_id,
             ).expand(group=made)  # fmt: skip
         return made
 
@@ -304,7 +304,7 @@ class Flow(DAG):
             task_id=names.judge_parts_of(task_id), step="baton.steps.contract:judge", pack=self.pack, run_key=self.run_key,
             options=options, inputs={"data": data}, dag=self, pool="scoring", slot_of=task_id, trigger_rule=SOME,
         ).expand(group=data)  # fmt: skip
-        self._reading({"data": data}) >> parts.operator
+        self._reading({"data": data}) >> parts
         # skipped is what has one part; where there are no rows the first stage is skipped, too
         made = self._stage(task_id, "baton.steps.contract:contract", options, {"data": data}, trigger_rule=SOME)
         parts >> made.operator

@@ -100,10 +100,14 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
 class PiecesOptions(IngestOptions):
     """Options of `read_pieces`."""
 
-    file: dict[str, Any] = Field(description="what was shared out, see `baton.sources.pieces.Pieces`")
+    file: dict[str, Any] = Field(
+        default_factory=dict, description="what `ingest` shared out, see `baton.sources.pieces.Pieces`; no flow says it"
+    )
 
 
 def _pieces_state(job: StageJob[PiecesOptions]) -> dict[str, Any]:
+    if job.group is None or not job.options.file:
+        raise BatonError(f"{job.flow} {job.partition}: nothing was shared out; `ingest` reads all by itself")
     sha256 = Pieces.from_dict(job.options.file).sha256
     return state_of(job.load_pack().source(job.options.source), LargeFile("parquet", "", sha256))
 
