@@ -3,8 +3,9 @@
 **What it does.** Reads the hour's transactions, checks them against their contract (bad rows go to quarantine,
 a broken contract stops the run), scores them side by side with the supervised `card_fraud` model and the
 unsupervised `transaction_anomaly` model, combines both into a route, publishes decisions and scores with the
-model version per row, and opens a case for everything that needs a person. Of an hour of many parts *judge_parts* judges
-the parts side by side before *contract* judges the whole; for one of one part it is skipped, and that is no fault.
+model version per row, and opens a case for everything that needs a person. The row groups of a large file are read side by side
+by *read_pieces*, and of an hour of many parts *judge_parts* judges the parts before *contract* judges the whole; for less both are
+skipped, and that is no fault.
 
 **When it fails.** *contract* red: the hour's data are broken as a whole (a unit error, a missing column). Look at
 the task's *Validation result*, repair with `baton quarantine`, re-inject. *ingest* skipped: nothing was delivered.

@@ -22,7 +22,7 @@ ANSWER = object()  # a person's, from `flow.review`
 _SCORES, _DECISIONS, _STEP = "scores", "decisions", "1h"  # defaults of `Flow` and its verbs
 # verb -> its parameters in order, as `baton.airflow.flows.Flow` has them
 _VERBS = {
-    "ingest": ("source", "also"), "contract": ("data", "contract"), "score": ("data", "model", "output_contract", "fallback", "engine", "conn_id"),
+    "ingest": ("source", "also", "shared"), "contract": ("data", "contract", "shared"), "score": ("data", "model", "output_contract", "fallback", "engine", "conn_id"),
     "history": ("data", "model"), "confirmed": ("model", "columns", "each", "after"),
     "publish": ("decisions", "scores", "case_routes", "contract", "resolutions"),
     "publish_truth": ("data", "model", "origin"), "earlier": ("stage", "columns", "after", "partitions"),

@@ -25,7 +25,7 @@ from baton.registry.content import refuse_names
 from baton.registry.manifest import public_key, verify
 from baton.stages.job import StageJob
 from baton.stages.run import checked, one_by_one, read_inputs, side_by_side
-from baton.stages.step import Columns, Keywords, Read, Step, resolve, with_options
+from baton.stages.step import ColumnsOf, Keywords, Read, Step, resolve, with_options
 
 
 def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -85,7 +85,7 @@ def _same_build(told: Mapping[str, Any]) -> None:
 
 
 def _frames(
-    unit: Mapping[str, Mapping[str, Any]], at_once: bool, columns: Columns
+    unit: Mapping[str, Mapping[str, Any]], at_once: bool, columns: ColumnsOf
 ) -> Iterator[dict[str, pd.DataFrame]]:
     refs = {name: DatasetRef.from_dict(dict(said)) for name, said in unit.items()}
     if at_once:

@@ -45,7 +45,8 @@ class Pieces:
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Pieces:
         """Build from `to_dict`'s result. Raises TypeError: a field is missing or unknown."""
-        return cls(**{name: value if name == "sha256" else tuple(value) for name, value in said.items()})
+        lists: dict[str, Any] = {name: tuple(value) for name, value in said.items() if name != "sha256"}
+        return cls(sha256=said["sha256"], **lists)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, small enough for XCom: some hundred bytes a piece."""

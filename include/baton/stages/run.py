@@ -21,7 +21,7 @@ from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
-from baton.stages.step import Announced, Columns, Keywords, Read, Step, as_json, resolve, with_options
+from baton.stages.step import Announced, ColumnsOf, Keywords, Read, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,7 @@ def _some_rows_at_a_time(
 
 
 def side_by_side(
-    inputs: Mapping[str, DatasetRef], ends: Sequence[int], columns: Columns
+    inputs: Mapping[str, DatasetRef], ends: Sequence[int], columns: ColumnsOf
 ) -> Iterator[dict[str, pd.DataFrame]]:
     """The same rows of inputs that have as many in the same order, and the next, and so on: see `Read`, `read_frames`."""
     read = (read_frames(ref, ends=ends, columns=columns.get(name)) for name, ref in inputs.items())
@@ -234,7 +234,7 @@ def require_whole(job: StageJob[Any], refs: Sequence[DatasetRef]) -> None:
         outputs.require_whole(spec, f"{job.flow}/{job.stage}", refs)
 
 
-def read_inputs(inputs: Mapping[str, DatasetRef], columns: Columns = MappingProxyType({})) -> dict[str, pd.DataFrame]:
+def read_inputs(inputs: Mapping[str, DatasetRef], columns: ColumnsOf = MappingProxyType({})) -> dict[str, pd.DataFrame]:
     """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again.
 
     Args:

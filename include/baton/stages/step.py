@@ -57,8 +57,8 @@ class Seen:
 Pure = TypeVar("Pure", bound=Callable[..., Any])
 Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
 Uses = Callable[["StageJob[Any]"], "Collection[Named]"]
-Columns = Mapping[str, "Sequence[str] | None"]
-Read = Callable[[Columns], "Iterator[Mapping[str, pd.DataFrame]]"]
+ColumnsOf = Mapping[str, "Sequence[str] | None"]
+Read = Callable[[ColumnsOf], "Iterator[Mapping[str, pd.DataFrame]]"]
 """Gives the inputs by name, some rows at a time; told which columns of an input are looked at, it reads no others."""
 
 

@@ -29,8 +29,8 @@ IDENTITY = Identity("late_order", "run-1", "m-1", "", "2026-01-01T00:00:00+00:00
 NAME = f"shop_flow/decide/{STAGE['HOURS'][0]}/-1/{'a' * 64}-1-{'b' * 12}.parquet"
 
 
-def opened(job: Any, frames: worker.Frames, files: Path) -> Iterator[pd.DataFrame]:
-    for some in frames:
+def opened(job: Any, read: worker.Read, files: Path) -> Iterator[pd.DataFrame]:
+    for some in read({}):
         yield some["orders"].assign(model=(files / "one.lightgbm.txt").read_text(), where=str(files))
 
 

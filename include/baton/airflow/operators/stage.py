@@ -203,9 +203,8 @@ class StageOperator(BaseOperator):
             job, degraded = self._job(context)
             for sentence in degraded:
                 self.log.warning("Degraded: %s", sentence)
-            if self.slot_of and (
-                job.group is None or job.group.of < 2 or not (self.inputs or "announced" in self.group)
-            ):
+            left = self.inputs or "announced" in (self.group or ())  # to it by the task whose work it does some of
+            if self.slot_of and (job.group is None or job.group.of < 2 or not left):
                 raise NoData(f"for {self.slot_of} to do in parts: one task does all of it")
             with heard_by(in_log(self.log)):
                 if announced := self._announce(job, degraded):
@@ -269,7 +268,7 @@ class StageOperator(BaseOperator):
         from airflow.sdk.execution_time import task_runner
         from airflow.sdk.execution_time.comms import SkipDownstreamTasks
 
-        tasks = [task_id for slot_of, task_id in self._worked_for().items() if idle(slot_of)]
+        tasks: list[Any] = [task_id for slot_of, task_id in self._worked_for().items() if idle(slot_of)]
         comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
         if tasks and comms is not None:
             comms.send(msg=SkipDownstreamTasks(tasks=tasks))
