@@ -35,7 +35,12 @@ filled, no_registry = STAGE["filled"], STAGE["no_registry"]
 OWN, FOREIGN = STAGE["FLOW"], "incident_response"  # flows of two packs
 STRANGE = "case-of-the-other-pack"
 HOUR = "2026-11-20T09:00:00"
-SECRETS = ("what it is about", f"{FOREIGN}-server", f"{FOREIGN}-desk", f"{FOREIGN}-cell")  # title, targets and a value, which its pages show
+SECRETS = (
+    "what it is about",
+    f"{FOREIGN}-server",
+    f"{FOREIGN}-desk",
+    f"{FOREIGN}-cell",
+)  # title, targets and a value, which its pages show
 
 EVERYBODY, DECIDERS = frozenset(ROLES), frozenset({"BatonReviewer", "BatonOwner"})
 # what a role that is made for the DAGs of one pack may: a page shows it its own, of a flow its own, of the whole house nothing

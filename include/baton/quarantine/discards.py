@@ -5,7 +5,7 @@ nor two flows get around it. Rows that retention took off the record are not giv
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,8 +107,9 @@ def _effect(place: str) -> str:
 
 def _known(actor: Asker) -> Voter:
     """Who that is for certain: whoever logged in. What is typed proves nothing, so then it is the account of this process."""
-    logged_in = isinstance(actor, Voter) and actor.channel != votes.COMMAND_LINE
-    return actor if logged_in else votes.account()
+    if isinstance(actor, Voter) and actor.channel != votes.COMMAND_LINE:
+        return actor
+    return votes.account()
 
 
 def named(actor: Asker) -> str:
@@ -125,7 +126,7 @@ def _nobodys(actor: Asker) -> str:
 
 
 def _asking(
-    conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str
+    conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: Asker
 ) -> tuple[Origin, Action]:
     flow, partition = key
     place, name = f"{flow}/{partition}", named(actor)
@@ -144,20 +145,26 @@ def _asking(
 
 def _share(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> float:
     """Share of the partition's rows that would be given up then, of the source of which it is the largest."""
-    read, shares = _read(conn, key), []
-    for source in sorted({row.source for row in rows}):
+    shares, sources = [], sorted({row.source for row in rows})
+    ways = {source: (contract_behind(ingest_of(source)), ingest_of(source), CONTRACT, INGEST) for source in sources}
+    read = _read(conn, key, {stage for stages in ways.values() for stage in stages})
+    for source, stages in ways.items():
         mine = [row for row in rows if row.source == source]
-        stages = (contract_behind(ingest_of(source)), ingest_of(source), CONTRACT, INGEST)
         total = next((read[one] for one in stages if read.get(one)), 0) or _listed(conn, key, source)
         now = _given_up(conn, key, mine) | {(row.row_sha, row.row) for row in mine}
         shares.append(min(1.0, len(now) / total))
     return max(shares)
 
 
-def _read(conn: Connection, key: tuple[str, str]) -> dict[str, int]:
-    """How many rows of the partition each stage read, that says so."""
+def _read(conn: Connection, key: tuple[str, str], stages: Collection[str]) -> dict[str, int]:
+    """How many rows of the partition each of the stages read, that says so."""
     flow, partition = key
-    here = (heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
+    here = (
+        heads.c.flow == flow,
+        heads.c.stage.in_(sorted(stages)),
+        heads.c.partition == partition,
+        heads.c.commit_id == commits.c.id,
+    )
     read: dict[str, int] = {}
     for row in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(*here)):
         read[row.stage] = read.get(row.stage, 0) + int(row.facts.get("rows_in", 0))

@@ -153,7 +153,9 @@ def test_what_is_not_theirs_is_as_if_it_did_not_exist(hundred: None) -> None:
 
 def test_the_rows_of_the_past_cost_nothing(hundred: None) -> None:
     sent: list[tuple[str, Any]] = []
-    event.listen(warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values)))
+    event.listen(
+        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
+    )
     for address in ("/baton/quarantine", here(), f"{here()}?rule=range"):
         assert client("admin").get(address).status_code == 200
     assert give_up(1).status_code == 200
@@ -247,7 +249,7 @@ def test_above_the_share_one_other_person_agrees_and_the_same_again_does_it(hund
     assert "waits for another person" in sent.json()["words"]
     page = client("second").get(here(), headers=HTML).text
     assert "admin wants 6 rows given up (“sent twice”)" in page
-    assert "0 of 1 person has agreed" in page
+    assert "0 of 1 approval so far" in page
     assert 'href="/baton/actions#request-1"' in page
     assert "sent twice" not in client("viewer").get(here(), headers=HTML).text
     assert answer("admin").status_code == 409, "whoever asked"
@@ -258,6 +260,13 @@ def test_above_the_share_one_other_person_agrees_and_the_same_again_does_it(hund
     assert "was agreed to, and is not done yet: 6 rows, “sent twice”" in page
     assert page.count(" checked>") == 6
     assert page.count('value="sent twice"') == 3, "the same again is a click away"
+    for lost in ({"expires_at": "2020-01-01"}, {"void_at": "2020-01-01"}):
+        with warehouse.write() as conn:
+            before = conn.execute(tables.permits.select()).mappings().one()
+            conn.execute(tables.permits.update().values(lost))
+        assert client("admin").get(here()).json()["standing"] is None, "what nobody can do any more waits for nobody"
+        with warehouse.write() as conn:
+            conn.execute(tables.permits.update().values({name: before[name] for name in lost}))
     assert give_up(*range(1, 7)).json()["discarded"] == 6
     (entry,) = ledger.entries(kind="rows_discarded")
     assert (entry.payload["share"], entry.payload["request"], entry.payload["person"]) == (0.06, 1, "admin")
@@ -287,10 +296,12 @@ def test_many_small_posts_are_one(hundred: None) -> None:
 def test_who_asks_here_is_known_whatever_account_the_server_has(hundred: None) -> None:
     """The command in the same container needs two, and what is asked on one way does not make the other one easier."""
     which = Where(FLOW, HOUR, rows=tuple((f"9a{row}", row) for row in range(1, 7)))
-    with pytest.raises(BatonError, match="waits for two people: .*on the page Quarantine"):
+    with pytest.raises(BatonError, match=r"waits for two people: .*on the page Quarantine"):
         repairs.discard(which, "sent twice", "admin")
     assert answer("second").json()["state"] == "open"
-    assert give_up(*range(1, 7)).json()["request"] == 2, "another request: that word was to one that anybody may have asked"
+    assert give_up(*range(1, 7)).json()["request"] == 2, (
+        "another request: that word was to one that anybody may have asked"
+    )
     assert answer("admin").status_code == 409
     with pytest.raises(BatonError, match="request 3 waits for two people"):
         repairs.discard(which, "sent twice", "x")

@@ -34,7 +34,11 @@ def places(request: Request, rights: Asking, page_number: Annotated[int, Query(a
         found = waiting.one_page(conn, rights, page_number)
     for place in found["places"]:
         place["result"] = _stored(place["result"])
-    return with_forms(request, rights, "quarantine/list.html.j2", found=found) if wants_html(request) else JSONResponse(found)
+    return (
+        with_forms(request, rights, "quarantine/list.html.j2", found=found)
+        if wants_html(request)
+        else JSONResponse(found)
+    )
 
 
 @router.get("/quarantine/{flow}/{partition}")
@@ -50,7 +54,9 @@ def rows(
     found["result"] = _stored(found["result"])
     if not wants_html(request):
         return JSONResponse(found)
-    return with_forms(request, rights, "quarantine/one.html.j2", found=found, share=discards.SHARE, most=MOST, longest=MAX_REASON)
+    return with_forms(
+        request, rights, "quarantine/one.html.j2", found=found, share=discards.SHARE, most=MOST, longest=MAX_REASON
+    )
 
 
 def _stored(page: str) -> str:
@@ -69,7 +75,9 @@ async def discard(request: Request, flow: str, partition: str, rights: Asking) -
     result = await run_in_threadpool(_discard, rights, flow, partition, fields)
     if request.headers.get("content-type", "").startswith(forms.JSON):
         return JSONResponse(result, 200 if result["discarded"] else 202)
-    return RedirectResponse(f"{request.scope['root_path']}/quarantine/{quote(flow, safe='')}/{quote(partition, safe='')}", 303)
+    return RedirectResponse(
+        f"{request.scope['root_path']}/quarantine/{quote(flow, safe='')}/{quote(partition, safe='')}", 303
+    )
 
 
 def _discard(rights: Rights, flow: str, partition: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +117,9 @@ def _which(flow: str, partition: str, fields: dict[str, Any]) -> tuple[Where, in
     with read() as conn:
         there = waiting.of_rule(conn, flow, partition, rule)
     if there > MOST:
-        raise HTTPException(409, f"{there:,} rows break {rule}; here {MOST:,} at once are given up, more by `baton quarantine discard`")
+        raise HTTPException(
+            409, f"{there:,} rows break {rule}; here {MOST:,} at once are given up, more by `baton quarantine discard`"
+        )
     return Where(flow, partition, rule=rule, status="open"), int(seen)
 
 

@@ -103,7 +103,7 @@ def _rows(conn: Connection, here: Any, wanted: Any, deciding: bool, after: int) 
             "entity_key": record["entity_key"], "since": record["first_seen"], "broken": [],
         })  # fmt: skip
         row["since"] = min(row["since"], record["first_seen"])
-        value = value_of(record) if deciding else record["value"]
+        value = value_of({**record}) if deciding else record["value"]
         row["broken"].append({**{name: record[name] for name in _SHOWN}, "value": value})
     return list(found.values())
 
