@@ -34,7 +34,13 @@ SEED = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))["see
 filled, no_registry = STAGE["filled"], STAGE["no_registry"]
 OWN, FOREIGN = STAGE["FLOW"], "incident_response"  # flows of two packs
 STRANGE = "case-of-the-other-pack"
-SECRETS = ("what it is about", f"{FOREIGN}-server", f"{FOREIGN}-desk")  # title and targets, which its pages show
+HOUR = "2026-11-20T09:00:00"
+SECRETS = (
+    "what it is about",
+    f"{FOREIGN}-server",
+    f"{FOREIGN}-desk",
+    f"{FOREIGN}-cell",
+)  # title, targets and a value, which its pages show
 
 EVERYBODY, DECIDERS = frozenset(ROLES), frozenset({"BatonReviewer", "BatonOwner"})
 # what a role that is made for the DAGs of one pack may: a page shows it its own, of a flow its own, of the whole house nothing
@@ -49,6 +55,9 @@ TABLE = {
     "GET /map": (EVERYBODY, PAGE),
     "GET /cases": (EVERYBODY, PAGE),
     "GET /actions": (EVERYBODY, PAGE),
+    "GET /quarantine": (EVERYBODY, PAGE),
+    "GET /quarantine/{flow}/{partition}": (EVERYBODY, FLOW),
+    "POST /quarantine/{flow}/{partition}/discard": (DECIDERS, FLOW),
     "GET /assets": (EVERYBODY, PAGE),
     "GET /assets/{asset:path}": (EVERYBODY, FLOW),
     "POST /grants": (DECIDERS, FLOW),  # beside this they have to own the asset
@@ -113,7 +122,7 @@ NARROW = tuple(Identity(role, narrow=True) for role in ROLES)
 @pytest.fixture(scope="module")
 def house(filled: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Flow -> what there is of it: a case, a page, a request that waits, an effect."""
-    SEED(FOREIGN, "2026-11-20T09:00:00", decisions=[{"entity_key": STRANGE, "risk": 0.9, "route": "review"}])
+    SEED(FOREIGN, HOUR, decisions=[{"entity_key": STRANGE, "risk": 0.9, "route": "review"}])
     pack = tmp_path_factory.mktemp("pack")
     (pack / "actions.yaml").write_text(POLICY)
     found: dict[str, dict[str, Any]] = {}
@@ -127,13 +136,15 @@ def house(filled: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
             for kind in ("server", "desk")
         ]  # fmt: skip
         with warehouse.write() as conn:
-            firewall.place(conn, pack, flow, "2026-11-20T09:00:00", asked, kinds=["isolate_host"])
-        key = next(one.key for one in outbox.effects(flow, "2026-11-20T09:00:00") if one.target == f"{flow}-desk")
+            firewall.place(conn, pack, flow, HOUR, asked, kinds=["isolate_host"])
+        key = next(one.key for one in outbox.effects(flow, HOUR) if one.target == f"{flow}-desk")
         (number,) = [one.request.id for one in overview.open_requests(flow)]
         found[flow] = {"flow": flow, "case": case, "key": key, "number": number}
     with warehouse.write() as conn:
         one = {"entity_key": STRANGE, "risk": 0.9, "route": "review", "title": SECRETS[0], "reasons": None}
-        cases.open_cases(conn, FOREIGN, "2026-11-20T09:00:00", pd.DataFrame([one]), {"yes": {"is": 1}})
+        row = STAGE["ROWS"]["quarantined"]([HOUR] * 12)[0]
+        conn.execute(tables.quarantine.insert(), [{**row, "flow": FOREIGN, "value": SECRETS[-1]}])
+        cases.open_cases(conn, FOREIGN, HOUR, pd.DataFrame([one]), {"yes": {"is": 1}})
     return found
 
 
@@ -188,7 +199,7 @@ def routes() -> set[str]:
 
 def ask(console: TestClient, identity: Identity, route: str, there: dict[str, Any]) -> Any:
     method, _, path = route.partition(" ")
-    values = {"{path:path}": f"contracts/{there['flow']}/p/x.html", "{flow}": there["flow"],
+    values = {"{path:path}": f"contracts/{there['flow']}/p/x.html", "{flow}": there["flow"], "{partition}": HOUR,
               "{entity_key:path}": str(there["case"]), "{number:int}": str(there["number"]), "{asset:path}": f"flow:{there['flow']}"}  # fmt: skip
     for name, value in values.items():
         path = path.replace(name, value)

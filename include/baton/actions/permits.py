@@ -101,6 +101,13 @@ def stands(conn: Connection, effect: str) -> bool:
     return conn.execute(sa.select(c.id).where(*mine).limit(1)).first() is not None
 
 
+def unused(conn: Connection, effect: str, request: int) -> bool:
+    """Whether an effect has a permit by this request that it may still use."""
+    c = table.c
+    free = (c.effect == effect, c.request == request, c.void_at.is_(None), c.used_at.is_(None))
+    return conn.execute(sa.select(c.id).where(*free, c.expires_at > warehouse.now()).limit(1)).first() is not None
+
+
 def lapsed(conn: Connection, request: int) -> bool:
     """Whether what people agreed to was not done in time, or was dropped since."""
     c = table.c

@@ -5,16 +5,17 @@ nor two flows get around it. Rows that retention took off the record are not giv
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import admission, assets, permits, policy, switch, votes
+from baton.actions import admission, assets, permits, policy, requests, switch, votes
 from baton.actions.action import Action
-from baton.actions.requests import CHANGE, Origin
+from baton.actions.requests import APPROVED, CHANGE, REFUSED, Origin, Request
+from baton.actions.votes import Voter
 from baton.errors import BatonError
 from baton.names import CONTRACT, INGEST, contract_behind, ingest_of
 from baton.quarantine.rows import QuarantinedRow
@@ -23,6 +24,8 @@ from baton.record.tables import commits, heads, quarantine
 from baton.settings import SINGLE, settings
 
 SHARE = 0.05  # of a partition's rows: so many may one person give up alone
+Asker = str | Voter
+"""Who gives rows up: as they logged in, or only as they say."""
 RowsByPlace = Mapping[tuple[str, str], Sequence[QuarantinedRow]]
 
 
@@ -38,12 +41,12 @@ class PermitMissing(Exception):
         self.keys = tuple(keys)
 
 
-def let(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> dict[tuple[str, str], dict[str, Any]]:
+def let(conn: Connection, groups: RowsByPlace, reason: str, actor: Asker) -> dict[tuple[str, str], dict[str, Any]]:
     """Use up the permits that giving these rows up takes, in the transaction that does it.
 
     Args:
         groups: rows by flow and partition.
-        actor: who does it, as they say; like the account of this process, they cannot agree to it.
+        actor: who does it, and cannot agree to it; of whoever only says who they are the account of this process cannot either.
 
     Returns:
         what the ledger says beside it, by flow and partition, of those above the share.
@@ -69,13 +72,13 @@ def let(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> dict[
     return told
 
 
-def ask(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> list[str]:
+def ask(conn: Connection, groups: RowsByPlace, reason: str, actor: Asker) -> list[str]:
     """Ask people about it; returns what waits for whom, or was refused, in sentences."""
     warehouse.take_turns(conn, switch.TURNS)
     return [_asked(conn, key, rows, reason, actor) for key, rows in groups.items()]
 
 
-def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str) -> str:
+def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: Asker) -> str:
     origin, action = _asking(conn, key, rows, reason, actor)
     admitted = admission.admit(conn, origin, action, policy.load(origin.pack, conn))
     share = _share(conn, key, rows)
@@ -83,24 +86,50 @@ def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow
     if admitted.state == admission.FORBIDDEN:
         return f"{words}; request {admitted.request}: {admitted.words}"
     again = "do the same again once they agreed"
-    if why := _nobodys():
-        return f"{words}; request {admitted.request} waits for two people: {why}, and nobody can tell who of them asks; {again}, or ask from an account of your own"
+    if why := _nobodys(actor):
+        own = "ask under your own name: on the page Quarantine, or from an account of your own"
+        return f"{words}; request {admitted.request} waits for two people: {why}, and nobody can tell who of them asks; {again}, or {own}"
     return f"{words}; request {admitted.request} waits for another person: {again}"
 
 
-def _nobodys() -> str:
-    """Why the account of this process names nobody, such as that of a container; empty: it is one person's.
+def standing(conn: Connection, flow: str, partition: str) -> Request | None:
+    """The newest request to give rows of a partition up, while it says something: it is open, was refused, or was agreed to and not done yet."""
+    newest = next(iter(requests.of_effect(conn, _effect(f"{flow}/{partition}"))), None)
+    if newest is None:
+        return None
+    says = newest.is_open(warehouse.now()) or newest.state == REFUSED
+    return newest if says or (newest.state == APPROVED and permits.unused(conn, newest.effect, newest.id)) else None
+
+
+def _effect(place: str) -> str:
+    return f"{CHANGE}{assets.DISCARD}:{place}"
+
+
+def _known(actor: Asker) -> Voter:
+    """Who that is for certain: whoever logged in. What is typed proves nothing, so then it is the account of this process."""
+    if isinstance(actor, Voter) and actor.channel != votes.COMMAND_LINE:
+        return actor
+    return votes.account()
+
+
+def named(actor: Asker) -> str:
+    """How the record calls them."""
+    return actor.known_as if isinstance(actor, Voter) else actor
+
+
+def _nobodys(actor: Asker) -> str:
+    """Why nobody can tell who asks, such as from the account of a container; empty: it is one person.
 
     Whoever asks may then be anybody, with any `--actor`: so two agree, of whom one at least did not ask.
     """
-    return votes.flaw(votes.account(), "")
+    return votes.flaw(_known(actor), "")
 
 
 def _asking(
-    conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str
+    conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: Asker
 ) -> tuple[Origin, Action]:
     flow, partition = key
-    place, account = f"{flow}/{partition}", votes.account().id
+    place, name = f"{flow}/{partition}", named(actor)
     before = {"discarded": len(_given_up(conn, key, rows))}
     # cells too: a row that somebody repaired meanwhile is not the one that was to be given up
     cells = sorted([f"{row.row}:{row.row_sha}", row.status, repr(sorted(row.repair.items()))] for row in rows)
@@ -109,34 +138,40 @@ def _asking(
         "rows_sha256": hashlib.sha256(repr(cells).encode()).hexdigest(),
     }  # fmt: skip
     action = assets.changed(assets.DISCARD, place, f"flow:{flow}", before, after)
-    action = replace(action, asset_class=assets.NOBODYS if _nobodys() else "")
-    barred = {one: "wants to discard it" for one in (account, actor) if one.strip()}
-    return Origin(f"{CHANGE}{assets.DISCARD}:{place}", flow, partition, f"flow:{flow}", actor, barred=barred), action
+    action = replace(action, asset_class=assets.NOBODYS if _nobodys(actor) else "")
+    barred = {one: "wants to discard it" for one in (_known(actor).id, name) if one.strip()}
+    return Origin(_effect(place), flow, partition, f"flow:{flow}", name, barred=barred), action
 
 
 def _share(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> float:
     """Share of the partition's rows that would be given up then, of the source of which it is the largest."""
-    read, shares = _read(conn, key), []
-    for source in sorted({row.source for row in rows}):
+    shares, sources = [], sorted({row.source for row in rows})
+    ways = {source: (contract_behind(ingest_of(source)), ingest_of(source), CONTRACT, INGEST) for source in sources}
+    read = _read(conn, key, {stage for stages in ways.values() for stage in stages})
+    for source, stages in ways.items():
         mine = [row for row in rows if row.source == source]
-        stages = (contract_behind(ingest_of(source)), ingest_of(source), CONTRACT, INGEST)
-        total = next((read[one] for one in stages if read.get(one)), 0) or _known(conn, key, source)
+        total = next((read[one] for one in stages if read.get(one)), 0) or _listed(conn, key, source)
         now = _given_up(conn, key, mine) | {(row.row_sha, row.row) for row in mine}
         shares.append(min(1.0, len(now) / total))
     return max(shares)
 
 
-def _read(conn: Connection, key: tuple[str, str]) -> dict[str, int]:
-    """How many rows of the partition each stage read, that says so."""
+def _read(conn: Connection, key: tuple[str, str], stages: Collection[str]) -> dict[str, int]:
+    """How many rows of the partition each of the stages read, that says so."""
     flow, partition = key
-    here = (heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
+    here = (
+        heads.c.flow == flow,
+        heads.c.stage.in_(sorted(stages)),
+        heads.c.partition == partition,
+        heads.c.commit_id == commits.c.id,
+    )
     read: dict[str, int] = {}
     for row in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(*here)):
         read[row.stage] = read.get(row.stage, 0) + int(row.facts.get("rows_in", 0))
     return read
 
 
-def _known(conn: Connection, key: tuple[str, str], source: str) -> int:
+def _listed(conn: Connection, key: tuple[str, str], source: str) -> int:
     """How many of a source's rows are in quarantine: what is counted by where no run says how many it read."""
     c = quarantine.c
     mine = (c.flow == key[0], c.partition == key[1], c.source == source)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from baton.actions.votes import Voter
 from baton.data.cells import as_text
 from baton.data.fit import flaw
 from baton.errors import BatonError
@@ -102,12 +103,16 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
     return warehouse.transact(work)
 
 
-def discard(where: Where, reason: str, actor: str) -> int:
+def discard(where: Where, reason: str, actor: discards.Asker, seen: int | None = None) -> int:
     """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
+
+    Args:
+        actor: who does it, as they logged in; a text is what somebody only says.
+        seen: how many rows they were shown; None: they were shown none, and mean all that match.
 
     Raises:
         DiscardWaits: it would be more than `discards.SHARE` of a partition: people were asked; the same again once they agreed.
-        BatonError: no reason, or no waiting row matches.
+        BatonError: no reason, no waiting row matches, or not as many as were seen.
     """
     if not reason.strip():
         raise BatonError("say why the rows are discarded (--reason)")
@@ -115,13 +120,15 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
     def rows_now(conn: Connection) -> list[QuarantinedRow]:
         warehouse.take_turns(conn, "discards")  # two flows of one source are counted together
-        return _some(conn, where)
+        return _some(conn, where, seen)
 
     def work(conn: Connection) -> int:
         rows = rows_now(conn)
         told = discards.let(conn, _partitions(rows), reason, actor)
-        values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
+        name = discards.named(actor)
+        values = {"status": "discarded", "reason": reason, "actor": name, "updated_at": warehouse.now()}
         _change(conn, [(row, values) for row in rows], WAITING)
+        proven = {"person": actor.id, "channel": actor.channel} if isinstance(actor, Voter) else {}
         for (flow, partition), group in _partitions(rows).items():
             _append(
                 conn,
@@ -129,7 +136,7 @@ def discard(where: Where, reason: str, actor: str) -> int:
                 flow,
                 partition,
                 group,
-                {"actor": actor, "reason": reason, **told.get((flow, partition), {})},
+                {"actor": name, **proven, "reason": reason, **told.get((flow, partition), {})},
             )
         return len(rows)
 
@@ -144,10 +151,15 @@ def discard(where: Where, reason: str, actor: str) -> int:
     raise discards.DiscardWaits(f"nothing was discarded: {_some_of(warehouse.transact(ask))}")
 
 
-def _some(conn: Connection, where: Where) -> list[QuarantinedRow]:
+def _some(conn: Connection, where: Where, seen: int | None = None) -> list[QuarantinedRow]:
     for flow, partition in sorted(_partitions(select(conn, where, None))):
         take_turn(conn, flow, partition)
     rows = select(conn, where, None)  # as they stand now: a run may have judged them meanwhile
+    if seen is not None and len(rows) != seen:
+        raise BatonError(
+            f"nothing was discarded: {seen:,} were chosen, and {len(rows):,} of them wait now, because a run judged or somebody "
+            "decided about them meanwhile: look again, then choose"
+        )
     if not rows:
         asked = ", ".join(f"{name}={value!r}" for name, value in vars(where).items() if value is not None)
         raise BatonError(f"no row in quarantine with {asked}; see `baton quarantine list`")

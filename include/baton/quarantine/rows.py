@@ -14,6 +14,7 @@ from baton.record.tables import quarantine
 
 WAITING = ("open", "repaired")
 STATUSES = ("open", "repaired", "resolved", "discarded")
+FEW = 500  # single rows that are looked for by themselves; of more all rows of their partition are read
 RowKey = tuple[str, int]  # row_sha, row: a row within its partition
 
 
@@ -116,6 +117,8 @@ def select(conn: Connection, where: Where, limit: int | None) -> list[Quarantine
     statuses = (where.status,) if isinstance(where.status, str) else where.status
     if statuses is not None:
         tests.append(c.status.in_(statuses))
+    if where.rows is not None and len(where.rows) <= FEW:
+        tests.append(c.row_sha.in_(sorted({sha for sha, _ in where.rows})))
     identity = (c.flow, c.partition, c.row_sha, c.row)
     chosen = sa.select(*identity).where(*tests).distinct().order_by(c.flow, c.partition, c.row, c.row_sha)
     # a row with one resolved rule may still be open for another, and single rows are picked below

@@ -144,6 +144,7 @@ def routes() -> list[tuple[str, str]]:
     values = {
         "{path:path}": "contracts/f/p/x.html",
         "{flow}": FLOW,
+        "{partition}": "2026-11-20T09:00:00",
         "{entity_key:path}": "1",
         "{number:int}": "1",
         "{asset:path}": "model:card_fraud",

@@ -37,7 +37,7 @@ def test_every_route_asks_who_is_there() -> None:
 
 def test_viewer_may_not_write(filled: Any) -> None:
     writes = [(method, path) for method, path in routes() if method not in ("GET", "HEAD")]
-    assert len(writes) == 7
+    assert len(writes) == 8
     for method, path in writes:
         assert client("viewer").request(method, path, json={"resolution": "fraud"}).status_code == 403, path
     page = client("viewer").get("/baton/today", headers=HTML).text
@@ -227,6 +227,8 @@ def test_no_page_walks_through_what_grows_with_the_years(filled: Any) -> None:
         "/baton/map",
         "/baton/cases",
         f"/baton/cases/{FLOW}/{key}",
+        "/baton/quarantine",
+        f"/baton/quarantine/{FLOW}/{filled['keys'][9]}",
     ):
         assert client("admin").get(path).status_code == 200
     trace(key, FLOW)

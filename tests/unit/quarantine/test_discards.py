@@ -14,8 +14,8 @@ from baton.actions.votes import Voter, VoteRefused
 from baton.effects import firewall, overview
 from baton.errors import BatonError
 from baton.quarantine import repairs
-from baton.quarantine.discards import DiscardWaits
-from baton.quarantine.rows import Where, counts
+from baton.quarantine.discards import Asker, DiscardWaits
+from baton.quarantine.rows import Where, counts, list_rows
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 
@@ -61,7 +61,7 @@ def _head(conn: Connection, commit: dict[str, object]) -> None:
     conn.execute(tables.heads.insert().values(head))
 
 
-def discard(*rows: int, flow: str = FLOW, reason: str = "sent twice", actor: str = "ann") -> int:
+def discard(*rows: int, flow: str = FLOW, reason: str = "sent twice", actor: Asker = "ann") -> int:
     keys = tuple((f"s{row}", row) for row in rows)
     return repairs.discard(Where(flow, HOUR, rows=keys), reason, actor)
 
@@ -109,6 +109,30 @@ def test_who_says_another_name_is_known_by_their_account() -> None:
     for person in (ANN, Voter("9", "cy")):
         with pytest.raises(VoteRefused, match="somebody else has to agree"):
             firewall.vote(asked().id, person, "approved", asked().seen)
+
+
+def test_who_logged_in_is_barred_by_id_and_name_and_the_account_of_the_server_is_not() -> None:
+    with pytest.raises(DiscardWaits, match="request 1 waits for another person"):
+        discard(*range(1, 7), actor=Voter("8", "bob"))
+    assert (asked().requester, sorted(asked().barred or {})) == ("bob", ["8", "bob"])
+    for person in (Voter("8", "b"), Voter("9", "Bob")):
+        with pytest.raises(VoteRefused, match="somebody else has to agree"):
+            firewall.vote(asked().id, person, "approved", asked().seen)
+    firewall.vote(asked().id, ANN, "approved", asked().seen)
+    assert discard(*range(1, 7), actor=Voter("8", "bob")) == 6
+    (entry,) = ledger.entries(kind="rows_discarded")
+    assert {name: entry.payload[name] for name in ("actor", "person", "channel")} == {
+        "actor": "bob",
+        "person": "8",
+        "channel": "airflow",
+    }
+
+
+@pytest.mark.parametrize("few", [0, 500])
+def test_single_rows_are_found_however_many_they_are(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baton.quarantine.rows.FEW", few)
+    assert discard(3, 4) == 2
+    assert [row.row for row in list_rows(Where(FLOW, status="discarded"))] == [3, 4]
 
 
 @pytest.mark.parametrize("account", ["baton", "root", ""])

@@ -12,6 +12,7 @@ from baton.console.host import Host, Person
 from baton.console.pages import action_routes
 from baton.console.pages.assets import grants
 from baton.console.pages.assets import routes as asset_routes
+from baton.console.pages.quarantine import routes as quarantine_routes
 from baton.console.pages.rendering import page
 from baton.console.pages.routes import router
 from baton.errors import BatonError
@@ -43,6 +44,7 @@ def create_app(current_user: Callable[..., Any], host: Host) -> FastAPI:
     app.include_router(action_routes.router)
     app.include_router(asset_routes.router)
     app.include_router(grants.router)
+    app.include_router(quarantine_routes.router)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(AnyHttpException, _refused)
     app.add_exception_handler(BatonError, _broken)
@@ -73,5 +75,5 @@ def _message(request: Request, status: int, detail: str, headers: Any = None) ->
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": detail}, status, headers=headers)
     login = host.login_url(str(request.url)) if status == 401 else None
-    back = "actions" if "/actions/" in request.url.path else "today"
+    back = next((name for name in ("actions", "quarantine") if f"/{name}/" in request.url.path), "today")
     return page(request, host, "message.html.j2", status, code=status, detail=detail, login=login, back=back)
