@@ -163,12 +163,11 @@ def _read(conn: Connection, key: tuple[str, str], stages: Collection[str]) -> di
         heads.c.flow == flow,
         heads.c.stage.in_(sorted(stages)),
         heads.c.partition == partition,
+        heads.c.map_index == -1,  # what tasks read for it is in it
         heads.c.commit_id == commits.c.id,
     )
-    read: dict[str, int] = {}
-    for row in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(*here)):
-        read[row.stage] = read.get(row.stage, 0) + int(row.facts.get("rows_in", 0))
-    return read
+    rows = conn.execute(sa.select(heads.c.stage, commits.c.facts).where(*here))
+    return {row.stage: int(row.facts.get("rows_in", 0)) for row in rows}
 
 
 def _listed(conn: Connection, key: tuple[str, str], source: str) -> int:

@@ -300,18 +300,19 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
     here = sa.and_(heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
     with warehouse.read() as conn:
         found: dict[str, list[Any]] = {}
-        for row in conn.execute(sa.select(commits.c.id, heads.c.stage, commits.c.facts).where(here)):
+        for row in conn.execute(sa.select(commits.c.id, heads.c.stage, heads.c.map_index, commits.c.facts).where(here)):
             found.setdefault(row.stage, []).append(row)
-        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in row.facts for row in found.get(s, ()))), None)
+        whole = {stage: [row for row in rows if row.map_index < 0] for stage, rows in found.items()}
+        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in row.facts for row in whole.get(s, ()))), None)
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         seen = _published(conn, flow, partition, [row for rows in found.values() for row in rows])
-        current = _made_of(conn, flow, partition, {row.id for row in found[read_by]})
+        current = _made_of(conn, flow, partition, {row.id for row in whole[read_by]})
     tally = counts(flow, partition)
     return {
-        "rows_in": sum(int(row.facts.get("rows_in", 0)) for row in found[read_by]),
+        "rows_in": sum(int(row.facts.get("rows_in", 0)) for row in whole[read_by]),
         "published": sum(rows for commit, rows in seen.items() if commit in current),
-        "open": tally["open"] + tally["repaired"] + sum(int(row.facts.get("unlisted", 0)) for row in found[read_by]),
+        "open": tally["open"] + tally["repaired"] + sum(int(row.facts.get("unlisted", 0)) for row in whole[read_by]),
         "discarded": tally["discarded"],
         "superseded": sum(rows for commit, rows in seen.items() if commit not in current),
     }

@@ -198,7 +198,8 @@ def _is_contract(commit: Row) -> bool:
 
 
 def _is_delivery(commit: Row) -> bool:
-    return "source_sha256" in commit["facts"]
+    # what read some pieces of a file read them for the one that has all
+    return commit["map_index"] < 0 and "source_sha256" in commit["facts"]
 
 
 def _name_of(delivery: Row) -> str | None:

@@ -163,7 +163,8 @@ def _say_delivery(conn: Connection, node: Node, flow: str, stage: str, broken: i
     heads, commits = tables.heads, tables.commits
     newest = (
         select(heads.c.partition, commits.c.facts).join(commits, commits.c.id == heads.c.commit_id)
-        .where(heads.c.flow == flow, heads.c.stage == stage).order_by(heads.c.partition.desc()).limit(1)
+        .where(heads.c.flow == flow, heads.c.stage == stage, heads.c.map_index == -1)
+        .order_by(heads.c.partition.desc()).limit(1)
     )  # fmt: skip
     row = conn.execute(newest).first()
     if row is None:
