@@ -15,6 +15,7 @@ from pyarrow import parquet
 from baton.data import datasets, parts
 from baton.errors import BatonError, SourceError, StaleAttempt
 from baton.packs.pack import Pack
+from baton.quarantine.records import accounting
 from baton.record import warehouse
 from baton.record.used_models import recorded_models
 from baton.settings import settings
@@ -156,6 +157,7 @@ def test_a_new_delivery_replaces_the_whole(home: Path) -> None:
     after = head(Slot("intake", "ingest", HOUR))
     assert after is not None
     assert (after.ref.rows, sorted(datasets.read(after.ref)["id"])) == (40, list(range(40)))
+    assert accounting("intake", HOUR)["rows_in"] == 40, "what tasks read for it counts once"
 
 
 def test_pieces_say_which_rows_they_hold_and_go_through_json(home: Path) -> None:
