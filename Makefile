@@ -12,6 +12,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file include/mkdocs.yml
 GATED := actions stages effects registry quarantine
+TRACED := $(wildcard $(GATED:%=tests/unit/%)) tests/unit/lookups tests/unit/incident_response
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
 # set in many container images; every process would compile every module anew
@@ -32,10 +33,10 @@ up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C; PACK=NAME runs one pa
 	exec $(BIN)/baton up $(PACK:%=--pack %)
 
 test: lint ## lint, types and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
-	@# tracing doubles the time of unit tests, so only those of the rooms with a gate of their own are run with it
+	@# tracing doubles the time of unit tests, so only those of the rooms with a gate of their own are run with it, and only then
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2 $(TRACED:%=--ignore=%)
 	$(BIN)/python -m pytest tests/dags
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/attacks tests/faults $(wildcard $(GATED:%=tests/unit/%)) tests/unit/lookups tests/unit/incident_response --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/attacks tests/faults $(TRACED) --cov --cov-report=
 	$(BIN)/coverage report --skip-covered
 	for room in $(GATED); do $(BIN)/coverage report --include="include/baton/$$room/*" --fail-under=90; done
 	$(BIN)/python -m pytest tests/e2e
