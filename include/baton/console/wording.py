@@ -9,6 +9,7 @@ from baton.jsontext import in_one_line
 
 STRONG = 0.5  # share of all contributions from which one counts as strong
 LONGEST = 240  # characters of one detail
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = None) -> str:
@@ -120,6 +121,11 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.7g}" if isinstance(value, float) else in_one_line(str(value))
+
+
+def is_digest(value: Any) -> bool:
+    """Whether a cell is a SHA-256, of which people are shown the first digits."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def meaning(description: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from baton.actions import changes, promotions
 from baton.actions.action import Action
 from baton.console.host import Person, Rights
+from baton.console.pages.rendering import environment
 from baton.console.queries.actions import of_case, why_not_by
 from baton.effects import delivery, firewall, outbox, overview
 from baton.effects.peer import Outcome
@@ -289,3 +290,11 @@ def test_what_would_change_an_asset_that_others_were_given_to_read_is_not_shown(
     with warehouse.read() as conn:
         request = overview.request(edit).request
         assert why_not_by(conn, rights, request) == f"reading {asset} is others' duty"
+
+
+def test_a_digest_is_short_and_whole_where_the_pointer_rests() -> None:
+    digest = "0123456789abcdef" * 4
+    said = environment().get_template("action_parts.html.j2").module.said  # type: ignore[attr-defined]
+    assert said(digest) == f'<abbr title="{digest}">0123456789ab…</abbr>'
+    assert said(f"{digest[:-1]}>") == f"{digest[:-1]}&gt;"
+    assert (said(None), said(2.50)) == ("–", "2.5")

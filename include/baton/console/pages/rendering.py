@@ -29,6 +29,7 @@ def environment() -> Environment:
         wording.cell, wording.meaning, wording.details, wording.sentence,
     )  # fmt: skip
     made.filters |= {one.__name__: one for one in words}
+    made.tests["digest"] = wording.is_digest
     made.globals["metric_line"] = metric_line
     made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")
     made.globals["script"] = (TEMPLATES / "console.js").read_text(encoding="utf-8")
