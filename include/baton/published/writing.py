@@ -89,6 +89,11 @@ class Publication:
         self.put(conn, commit_id, warehouse.now())
         warehouse.after_commit(conn, index.merge_small)
 
+    @property
+    def hashes(self) -> dict[Kind, str]:
+        """Content hash (SHA-256) by kind of what was written: of a manifest over its parts and their row groups."""
+        return {kind: ref.content_sha256 for kind, ref in self._refs.items()}
+
     def put(self, conn: Connection, commit_id: int, at: str) -> None:
         """The same, of a publication that took place at another time."""
         assert self._segment is not None

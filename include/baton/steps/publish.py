@@ -77,8 +77,8 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
         publication.enforce(conn, commit_id)
         opened = pd.concat([one for one in asking if len(one)] or asking[:1])
         cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
-        ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
-                      {"commit": commit_id, "routes": facts["routes"], "models": used})  # fmt: skip
+        said = {"commit": commit_id, "routes": facts["routes"], "models": used, "datasets": publication.hashes}
+        ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}", said)
 
     frames = iter(decided())
     return StageOutput(next(frames), facts, on_commit, frames, publication.write)
@@ -148,17 +148,18 @@ def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     scores = [ref for _, ref in sorted(job.inputs.items())]
     used = _used(job, scores)
     facts = {"published": max(ref.rows for ref in scores), "models": used}
-    rows, said = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
+    rows, sources = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
     publication = Publication(job.flow, job.partition, used, rows, predictions=partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
-        ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", {"commit": commit_id, **facts})
+        said = {"commit": commit_id, **facts, "datasets": publication.hashes}
+        ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", said)
 
     if any(ref.kind == "manifest" for ref in scores):  # of one model, or of several that say the same columns
-        frames = _each(said)
+        frames = _each(sources)
         return StageOutput(next(frames), facts, on_commit, frames, publication.write)
-    together = pd.concat(list(_each(said)), ignore_index=True)
+    together = pd.concat(list(_each(sources)), ignore_index=True)
     return StageOutput(together, facts, on_commit, beside=publication.write)
 
 

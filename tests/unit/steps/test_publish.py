@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.data import objects
+from baton.data import objects, parts
 from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import ledger, tables
@@ -67,6 +67,15 @@ def seen() -> list[list[tuple[Any, ...]]]:
     return [rows(table) for table in ("decisions", "predictions", tables.cases)]
 
 
+def in_force(*kinds: str) -> dict[str, str]:
+    """Content hash by kind of what is published of the first hour, as its manifests' parts give it."""
+    (refs,) = rows(tables.published, *kinds)
+    found = {kind: ref["content_sha256"] for kind, ref in zip(kinds, refs, strict=True)}
+    for kind, ref in zip(kinds, refs, strict=True):
+        assert parts.of_manifest(ref["uri"], found[kind])
+    return found
+
+
 def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> None:
     result = publish(0, {"1": "clear", "2": "review"})
     assert result.facts == {
@@ -88,6 +97,7 @@ def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> 
     (record,) = ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="decisions_published")
     assert record.payload["commit"] == result.commit_id
     assert record.payload["routes"] == {"clear": 1, "review": 1}
+    assert record.payload["datasets"] == in_force("decisions", "predictions")
 
 
 def test_what_a_model_accepts_is_published_with_how_strange_each_text_is() -> None:
@@ -205,4 +215,5 @@ def test_scores_alone_are_published_without_decisions_and_cases() -> None:
     found = rows("predictions", "entity_key", "model", "version")
     assert found == [("a", "late_order", 2), ("a", "strange", 3), ("b", "late_order", 2), ("b", "strange", 3)]
     assert rows("decisions") == rows(tables.cases) == []
-    assert len(ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="predictions_published")) == 2
+    newest, before = ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="predictions_published")
+    assert newest.payload["datasets"] == in_force("predictions") != before.payload["datasets"]
