@@ -57,7 +57,7 @@ def asked(manager: Any, user: Any) -> dict[str, Callable[[], bool]]:
         return getattr(MenuItem, item) in manager.filter_authorized_menu_items([getattr(MenuItem, item)], user=user)
 
     return {
-        "see *Today*, *Models*, *Map*, *Assets*": lambda: manager.is_authorized_view(
+        "see *Today*, *Models*, *Map*, *Assets*, *Quarantine*": lambda: manager.is_authorized_view(
             access_view=AccessView.PLUGINS, user=user
         ),
         "see DAGs, runs, logs, requests": lambda: all(
