@@ -16,7 +16,7 @@ from airflow.sdk.execution_time import hitl
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from baton.actions import requests
-from baton.actions.votes import Voter
+from baton.actions.votes import NOT_COUNTED, Voter
 from baton.airflow.operators.approval import ModelApprovalOperator, ReviewTrigger
 from baton.effects import firewall
 from baton.errors import ServiceError
@@ -154,6 +154,11 @@ def test_two_people_have_to_agree_and_who_started_it_is_none_of_them(monkeypatch
     for given in (event("Approve", "4", "dan"), event("Approve", "5", "eve"), event("Approve", "6", "ada")):
         assert task.hears(given) is None
         assert task.waits is not None
+    told = [(one.subject, one.payload["person"], one.payload["why"]) for one in ledger.entries(kind=NOT_COUNTED)]
+    assert told == [
+        ("late/3", "5", "request 1: eve started its training; somebody else has to agree"),
+        ("late/3", "4", "request 1: dan started its promotion; somebody else has to agree"),
+    ]
     monkeypatch.setattr(Registry, "author", "ada")
     assert task.hears({"review": "approved"}) is None  # the same person again
     said = "approved: request 1: ada has answered it already; another person is needed"

@@ -19,6 +19,7 @@ from baton.record.tables import requests as asked
 from baton.record.tables import votes as table
 
 APPROVE, REFUSE = "approved", "refused"
+NOT_COUNTED = "vote_not_counted"
 COMMAND_LINE = "command line"  # whose full names people write themselves: they bar somebody, and give nobody a duty
 _PROGRAMS = ("flow:", "agent:", "service:")
 _NOBODY = {"", "unknown", "anonymous", "none", "null", "nobody"}
@@ -148,6 +149,23 @@ def cast(
     elif len(approvers(conn, request)) >= request.needs:
         requests.close(conn, request, APPROVED)
     return requests.find(conn, request.id)
+
+
+def not_counted(conn: Connection, request: Request, voter: Voter, answer: str, why: str) -> None:
+    """Record a vote that was refused where its voter cannot be told why at once: the page Actions tells them.
+
+    Args:
+        why: what `VoteRefused` said.
+    """
+    said = {
+        "request": request.id,
+        "effect": request.effect,
+        "person": voter.id,
+        "name": voter.known_as,
+        "answer": answer,
+    }
+    said |= {"why": why, "channel": voter.channel}
+    ledger.append(conn, NOT_COUNTED, request.named, said)
 
 
 def approvers(conn: Connection, request: Request) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baton.actions import changes, promotions
+from baton.actions import changes, promotions, requests, votes
 from baton.actions.action import Action
+from baton.actions.votes import Voter
 from baton.console.host import Person, Rights
 from baton.console.pages.rendering import environment
-from baton.console.queries.actions import of_case, why_not_by
+from baton.console.queries.actions import TOLD_WITHIN, in_vain, of_case, why_not_by
 from baton.effects import delivery, firewall, outbox, overview
 from baton.effects.peer import Outcome
 from baton.governance import content, duties
@@ -290,6 +291,26 @@ def test_what_would_change_an_asset_that_others_were_given_to_read_is_not_shown(
     with warehouse.read() as conn:
         request = overview.request(edit).request
         assert why_not_by(conn, rights, request) == f"reading {asset} is others' duty"
+
+
+def test_whoever_answered_in_vain_elsewhere_reads_why_and_nobody_else_does(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (one,) = asked()
+    with warehouse.write() as conn:
+        request = requests.find(conn, one["id"])
+        votes.not_counted(conn, request, Voter("7", "ADMIN"), "approved", f"request {one['id']}: admin asked for it")
+        votes.not_counted(conn, request, Voter("", ""), "approved", "nobody knows who this is")
+    found = {who: client(who).get("/baton/actions").json()["in_vain"] for who in ("admin", "second", "stranger")}
+    (mine,) = found["admin"]
+    assert (mine["request"], mine["answer"], mine["channel"]) == (one["id"], "approved", "airflow")
+    assert mine["why"] == f"request {one['id']}: admin asked for it"
+    assert found["second"] == found["stranger"] == []
+    page = " ".join(client("admin").get("/baton/actions", headers=HTML).text.split())
+    assert "did not count" in page
+    assert "admin asked for it" in page
+    assert "did not count" not in client("second").get("/baton/actions", headers=HTML).text
+    rights = Rights(STAGE["LittleHost"](), Person("admin"))
+    assert in_vain(rights, datetime.now(UTC) + TOLD_WITHIN + timedelta(minutes=1)) == []
 
 
 def test_a_digest_is_short_and_whole_where_the_pointer_rests() -> None:

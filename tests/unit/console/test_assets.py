@@ -69,19 +69,24 @@ def test_what_is_due_is_named_also_on_today(empty: Any, monkeypatch: pytest.Monk
 
 def test_a_model_has_a_life(filled: Any) -> None:
     with write() as conn:
-        ledger.append(conn, "version_registered", "card_fraud/4", {"winner": "trees", "requester": "ada"})
+        ledger.append(conn, "training_started", "card_fraud", {"run": "manual__4", "by": "ada"})
+        for version, run in ((4, "manual__4"), (5, "drift__7"), (6, "scheduled__6"), (7, "manual__7")):
+            said = {"winner": "trees", "run": run}
+            ledger.append(conn, "version_registered", f"card_fraud/{version}", said)
         ledger.append(conn, "consume_refused", "model:card_fraud", {"flow": "theirs", "reason": "not listed"})
     found = asked("assets/model:card_fraud")
     versions = {one["version"]: one for one in found["versions"]}
-    assert list(versions) == [4, 3, 2, 1]
-    assert (versions[4]["proposed_by"], versions[4]["reigns"], versions[4]["scored"]) == ("ada", [], 0)
+    assert list(versions) == [7, 6, 5, 4, 3, 2, 1]
+    proposed = {number: one["proposed_by"] for number, one in versions.items()}
+    assert proposed == {7: None, 6: None, 5: "monitor", 4: "ada", 3: None, 2: None, 1: None}
+    assert (versions[4]["reigns"], versions[4]["scored"]) == ([], 0)
     assert [one["reviewer"] for one in versions[2]["answers"]] == ["admin"]
     assert versions[1]["reigns"][0]["until"] == versions[2]["reigns"][0]["at"]
     assert versions[2]["reigns"][0]["until"] is None
     assert [one["kind"] for one in found["troubles"]] == ["consume_refused"]
     assert len(found["over"]["partitions"]) == len(filled["keys"])
     page = client("admin").get("/baton/assets/model:card_fraud", headers=HTML).text
-    for words in ("versions on a time line", "consume refused", "not listed", "Performance"):
+    for words in ("versions on a time line", "consume refused", "not listed", "Performance", " by ada", " by monitor"):
         assert words in page, words
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import runpy
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baton.console.host import RunsOfDag
-from baton.console.queries import work
-from baton.record import tables, warehouse
+from baton.console.host import Rights, RunsOfDag
+from baton.console.queries import state, work
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
@@ -70,6 +71,40 @@ def test_today_counts_what_waits(filled: Any, today: dict[str, Any]) -> None:
     assert today["totals"] == {
         "to_answer": 2, "cases": len(filled["cases"]), "quarantined": 327, "drifted": 2, "failed": 1, "runs": 14, "warnings": 0,
     }  # fmt: skip
+
+
+def put_back(model: str, came_from: int | None, to: int | None, by: str | None, *scored: str) -> None:
+    said = {"alias": "champion", "from": came_from, "to": to, "by": by, "scored": [[FLOW, one] for one in scored]}
+    with warehouse.write() as conn:
+        ledger.append(conn, "alias_reverted", model, said)
+
+
+def test_an_alias_that_was_moved_by_hand_and_put_back_is_told_with_what_was_scored(empty: Any) -> None:
+    assert client("admin").get("/baton/api/today").json()["put_back"] == []
+    put_back("card_fraud", None, 2, None)
+    put_back("card_fraud", 3, 2, "eve", "2026-11-20T08:00:00", "2026-11-20T09:00:00")
+    newest, before = client("viewer").get("/baton/api/today").json()["put_back"]
+    assert [one["partition"] for one in newest["scored"]] == ["2026-11-20T08:00:00", "2026-11-20T09:00:00"]
+    assert (newest["from"], newest["to"], newest["by"], newest["more"]) == (3, 2, "eve", 0)
+    assert (before["from"], before["by"], before["scored"]) == (None, None, [])
+    page = " ".join(re.sub("<[^>]+>", "", client("viewer").get("/baton/today", headers=HTML).text).split())
+    assert "champion of card_fraud was moved outside Baton to" in page
+    assert "moved by eve. Scored with it meanwhile:" in page
+    assert "20 Nov 08:00, " in page
+    assert "nobody knows by whom, since it passed no log-in of MLflow. Nothing was scored with it." in page
+    assert client("stranger").get("/baton/api/today").json()["put_back"] == []
+
+
+def test_what_was_put_back_is_told_for_a_day_and_names_few_partitions(empty: Any) -> None:
+    put_back("card_fraud", 3, 2, None, *(f"2026-11-20T{hour:02}:00:00" for hour in range(24)))
+    rights = Rights(STAGE["LittleHost"](), STAGE["Person"]("admin"))
+    with warehouse.read() as conn:
+        (told,) = state.put_back(conn, rights)
+        later = datetime.now(UTC) + state.HEALED_WITHIN + timedelta(minutes=1)
+        assert state.put_back(conn, rights, later) == []
+    assert (len(told["scored"]), told["more"]) == (state.REPEATED, 24 - state.REPEATED)
+    page = " ".join(client("admin").get("/baton/today", headers=HTML).text.split())
+    assert "and 14 more partitions;" in page
 
 
 def test_the_riskiest_cases_stand_first_with_their_reasons(filled: Any, today: dict[str, Any]) -> None:

@@ -127,6 +127,14 @@ def _state(number: int) -> str:
         return requests.find(conn, number).state
 
 
+def _told(number: int, voter: Any, answer: str, why: str) -> None:
+    """Keep why a vote did not count: Airflow's form said that the response was successful."""
+    from baton.actions import requests, votes
+    from baton.record import warehouse
+
+    warehouse.transact(lambda conn: votes.not_counted(conn, requests.find(conn, number), voter, answer, why))
+
+
 class ModelApprovalOperator(ApprovalOperator):
     """Ask people about the version that the gate would promote.
 
@@ -241,6 +249,7 @@ class ModelApprovalOperator(ApprovalOperator):
             after = firewall.vote(asked["number"], voter, answer, asked["seen"])
         except VoteRefused as refusal:
             self.log.warning("%s", refusal)
+            _told(asked["number"], voter, answer, str(refusal))
             return _state(asked["number"]), str(refusal)
         left = "" if after.state != OPEN else f"{voter.known_as} agreed; another person is needed"
         return after.state, left

@@ -6,9 +6,8 @@ from typing import Any
 from airflow.sdk import AssetAlias, BaseOperator, Context
 
 from baton.airflow.operators.assets import drifted
-from baton.airflow.operators.runs import DRIFT
 from baton.airflow.operators.stage import DriftReportLink, in_log
-from baton.names import train_of
+from baton.names import DRIFT, train_of
 from baton.progress import heard_by
 
 

@@ -9,9 +9,9 @@ from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from baton.errors import BatonError
+from baton.names import DRIFT
 
 _log = logging.getLogger(__name__)
-DRIFT = "drift__"  # run ids of the trainings that a monitor starts begin so; the partition of its request follows
 KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{6})?)?)?)?Z?$"  # see `read_key`
 
 

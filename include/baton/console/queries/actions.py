@@ -2,27 +2,30 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select, tuple_
 
 from baton.actions import assets, promotions, requests, switch
 from baton.actions.requests import Request
-from baton.actions.votes import APPROVE, Voter, why_not
+from baton.actions.votes import APPROVE, NOT_COUNTED, Voter, why_not
 from baton.console.host import Rights
 from baton.effects import overview
 from baton.effects.overview import EffectState, ShownRequest
-from baton.record import tables
+from baton.record import ledger, tables
 from baton.record.warehouse import read
 
 NEWEST = 50  # effects that the page lists
+TOLD_WITHIN, REFUSALS = timedelta(days=1), 200  # how long, and of how many people's, a vote in vain is told
 
 
 def gather(rights: Rights) -> dict[str, Any]:
-    """The page Actions: `stopped` (by, at, reason, or None), `may_stop`, `requests`, `notices`, `effects`; what the person may read."""
+    """The page Actions: `stopped` (by, at, reason, or None), `may_stop`, `in_vain`, `requests`, `notices`, `effects`; what the person may read."""
     stopped = switch.stopped()
     found: dict[str, Any] = {
         "stopped": asdict(stopped) if stopped else None, "may_stop": rights.decide(None), "person": rights.person.name,
+        "in_vain": in_vain(rights),
         "requests": [shown_request(rights, one) for one in overview.open_requests() if may_see(rights, one.request)],
         "notices": [_standing(rights, one) for one in overview.notices() if rights.read(one.effect.flow)],
         "effects": [_standing(rights, one) for one in overview.newest(NEWEST) if rights.read(one.effect.flow)],
@@ -31,6 +34,26 @@ def gather(rights: Rights) -> dict[str, Any]:
     titles = _titles((one["flow"], one["entity_key"]) for one in rows if rights.decide(one["flow"]))
     for one in rows:
         one["title"] = titles.get((one["flow"], one["entity_key"]))
+    return found
+
+
+def in_vain(rights: Rights, now: datetime | None = None) -> list[dict[str, Any]]:
+    """This person's votes of the last day that did not count, the newest first, with why: where they were given nothing could say it."""
+    since = ((now or datetime.now(UTC)) - TOLD_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    who, found = Voter(rights.person.id, rights.person.name), []
+    with read() as conn:
+        for entry in ledger.entries(kind=NOT_COUNTED, limit=REFUSALS, conn=conn):
+            said = entry.payload
+            if entry.at < since:
+                break
+            if not who.same_as(Voter(said["person"], said["name"])):
+                continue
+            told = {name: said[name] for name in ("request", "answer", "why", "channel")}
+            found += [  # none where the request went with the person that it was about
+                {"at": entry.at, "kind": asked.kind, "target": asked.target, **told}
+                for asked in requests.of_effect(conn, said["effect"])
+                if asked.id == said["request"] and may_see(rights, asked)
+            ]
     return found
 
 

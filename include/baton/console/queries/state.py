@@ -17,12 +17,14 @@ from baton.packs.pack import pack_folder, packs
 from baton.progress import duration
 from baton.record import ledger, tables
 from baton.registry import rungs
+from baton.registry.guard import ALIAS_REVERTED
 from baton.registry.review import champion_moved
 
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5
 CHAMPION = "champion"
 HEALED_WITHIN, SHOWN = timedelta(days=1), 10
+REPEATED = 10  # partitions that one sentence names
 _HEALED = (guard.BREAKER_CLOSED, rungs.RECOVERED)
 _SHIFT = ("feature", "effect", "threshold", "shift", "spread")
 _MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status")
@@ -138,6 +140,28 @@ def ledger_state(conn: Connection) -> dict[str, Any]:
         "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,
         "verified": ledger.last_check(),
     }  # fmt: skip
+
+
+def put_back(conn: Connection, rights: Rights, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Aliases that were moved past Baton and put back in the last day, the newest first.
+
+    Returns:
+        model, alias, at, `from` and `to` (version, or None), by (None: nobody knows), `scored` (flow and partition of what was scored with the
+        foreign version and may be read, at most REPEATED) and `more` (how many partitions were scored besides).
+    """
+    since, found = ((now or datetime.now(UTC)) - HEALED_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), []
+    for entry in ledger.entries(kind=ALIAS_REVERTED, limit=10 * SHOWN, conn=conn):
+        if entry.at < since:
+            break
+        if not rights.read(promote_of(entry.subject)):
+            continue
+        said = {name: entry.payload[name] for name in ("alias", "from", "to", "by")}
+        scored = [dict(zip(("flow", "partition"), one, strict=True)) for one in entry.payload["scored"]]
+        shown = [one for one in scored if rights.read(one["flow"])][:REPEATED]
+        found.append(
+            {"model": entry.subject, "at": entry.at, **said, "scored": shown, "more": len(scored) - len(shown)}
+        )
+    return found[:SHOWN]
 
 
 def verify_ledger(actor: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
-        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, reviews (assets that are due), budgets, ledger,
+        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, put_back, healing, reviews (assets that are due), budgets, ledger,
         problems (of the files of packs and budgets, as sentences), registry (`compared`, and the address of its UI).
     """
     present = datetime.now(UTC)
@@ -49,6 +49,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "drift": state.drift(conn, rights),
             "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
+            "put_back": state.put_back(conn, rights),
             "healing": state.healing(conn, rights),
             "reviews": reviews,
             "budgets": budgets,

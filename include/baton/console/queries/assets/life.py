@@ -1,7 +1,7 @@
 """The life of one asset: its versions, who agreed to them, what they scored, what went wrong. Bounded by what is shown."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from baton.console.queries import models
 from baton.console.queries.assets.listing import decides
 from baton.governance import duties
 from baton.governance.assets import Asset, place
-from baton.names import PUBLISH
+from baton.names import DRIFT, PUBLISH
 from baton.record import tables
 from baton.record.warehouse import now
 from baton.usage import report
@@ -88,7 +88,7 @@ def _versions(conn: Connection, model: str, numbers: Sequence[int]) -> list[Row]
     happened: dict[int, list[Row]] = {number: [] for number in numbers}
     for one in _events(conn, [f"{model}/{number}" for number in numbers], _OF_VERSION):
         happened[int(one["subject"].rpartition("/")[2])].append(one)
-    moves = models.moves(model)
+    moves, started = models.moves(model), _started(conn, model)
     reigns: dict[int, list[Row]] = {}
     for number, move in enumerate(moves):
         until = moves[number + 1]["at"] if number + 1 < len(moves) else None
@@ -101,13 +101,26 @@ def _versions(conn: Connection, model: str, numbers: Sequence[int]) -> list[Row]
         found.append({
             "version": version, "registered_at": registered and registered["at"],
             "winner": registered and registered["payload"].get("winner"),
-            "proposed_by": registered and (registered["payload"].get("requester") or registered["payload"].get("by")),
+            "proposed_by": registered and _proposer(registered["payload"].get("run"), started),
             "judged_at": verdict and verdict["at"], "decision": verdict and verdict["payload"].get("decision"),
             "answers": [{"at": one["at"], **{name: one["payload"].get(name) for name in ("answer", "reviewer", "channel")}}
                         for one in events["approval"]],
             "reigns": reigns.get(version, []), "refused": len(events["version_refused"]), **_scored(conn, model, version),
         })  # fmt: skip
     return found
+
+
+def _started(conn: Connection, model: str) -> dict[str, str]:
+    """Who started the model's trainings, by run: of the newest that a person started."""
+    entries = _events(conn, [model], ["training_started"])
+    return {one["payload"]["run"]: one["payload"]["by"] for one in entries}
+
+
+def _proposer(run: str | None, started: Mapping[str, str]) -> str | None:
+    """Who had the version trained: a person, `monitor` for a drift; None: the clock did, or it is not known."""
+    if run is None:
+        return None
+    return started.get(run) or ("monitor" if run.startswith(DRIFT) else None)
 
 
 def _scored(conn: Connection, model: str, version: int) -> Row:
