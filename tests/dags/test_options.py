@@ -20,6 +20,7 @@ from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
 from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.stage import StageOperator
+from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, NotAgreed, SpecError
 from baton.packs.pack import load_pack
 from baton.specs.forecast import ForecastSpec
@@ -262,6 +263,43 @@ def test_a_large_file_is_read_by_tasks_that_everything_waits_for() -> None:
     with Flow("small", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
         behind = one.contract(one.ingest("transactions", shared=True), "transactions").operator
     assert (behind.upstream_task_ids, behind.trigger_rule) == ({"ingest", "read_pieces"}, "none_failed_min_one_success")
+
+
+def test_nothing_takes_the_rows_of_a_large_file_before_they_are_read() -> None:
+    with Flow("large", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        rows = one.ingest("transactions", shared=True)
+        found = one.look_up("places", "postcodes", rows, "postcode").operator
+        assert {"ingest", "read_pieces"} <= found.upstream_task_ids
+        assert (found.trigger_rule, found.needs_all) == ("none_failed_min_one_success", True)
+        for take in (lambda: one.branch("way", rows, {}), lambda: one.review(rows), lambda: one.permits("wait", rows)):
+            with pytest.raises(SpecError, match="which tasks read; put its contract between"):
+                take()
+
+
+def test_what_was_announced_is_what_was_made_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(rows: int, **facts: Any) -> Any:
+        ref = DatasetRef(f"u{rows}", rows, "", "", "p")
+        return SimpleNamespace(
+            ref=ref, facts={"source": "orders", "source_sha256": "a", "uri": "else"} | facts, commit_id=1
+        )
+
+    slot = {"flow": "f", "stage": "ingest"}
+    announced = [
+        {"announced": slot, "facts": {"source": "orders", "source_sha256": "a", "uri": "here", "rows_in": 9}, "models": {}, "partition": "p",
+         "group": {"number": number, "edges": [0, 5, 9]}} for number in (0, 1)
+    ]  # fmt: skip
+    monkeypatch.setattr("baton.stages.slots.head", lambda _: made(8))
+    monkeypatch.setattr("baton.stages.slots.heads_of_groups", lambda _, many: [made(5), made(3)][:many])
+    found = stage.whole_result(announced)
+    assert (found["ref"]["uri"], found["group"]["edges"]) == ("u8", [0, 5, 8]), (
+        "a row of a person who was erased is gone"
+    )
+    monkeypatch.setattr("baton.stages.slots.head", lambda _: made(9, source_sha256="b"))
+    with pytest.raises(BatonError, match="has the result of another delivery: clear the task ingest"):
+        stage.whole_result(announced)
+    monkeypatch.setattr("baton.stages.slots.head", lambda _: None)
+    with pytest.raises(BatonError, match="has no result"):
+        stage.whole_result(announced)
 
 
 def test_what_tasks_share_is_one_result_again() -> None:

@@ -24,6 +24,7 @@ from baton.packs.pack import find_model
 from baton.settings import settings
 
 SOME = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # trigger rule of what goes on although a branch was not taken
+_LENIENT = {"trigger_rule": SOME, "needs_all": True}  # what waits for tasks that are skipped where one does their work
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NO_ROWS = (BranchOperator, ReviewOperator)  # tasks whose result is no dataset
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
@@ -165,7 +166,7 @@ class Flow(DAG):
     ) -> Any:  # fmt: skip
         _all_results(task_id, inputs)
         reading = self._reading(inputs)
-        task = {**({"trigger_rule": SOME} if reading else {}), **task}
+        task = {**(_LENIENT if reading and "trigger_rule" not in task else {}), **task}
         here = (options or {}).get("engine", "local") == "local"  # a cluster shares the rows out itself
         over: Any = _shared_by(list(inputs.values())) if row_local and here else None
         if over is not None:
@@ -201,7 +202,7 @@ class Flow(DAG):
         reading = self._reading(inputs)
         partly = StageOperator.partial(
             task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, inputs=inputs, dag=self, pool=pool,
-            output_contract=output_contract, **({"trigger_rule": SOME} if reading else {}),
+            output_contract=output_contract, **(_LENIENT if reading else {}),
         )  # fmt: skip
         made = partly.expand(options=list(options))
         reading >> made
@@ -209,6 +210,7 @@ class Flow(DAG):
 
     def branch(self, task_id: str, result: Any, ways: dict[str, str]) -> Any:
         """Go on only where a stage's facts say so: task id -> fact. The tasks named must be set behind it with `>>`."""
+        self._refuse_unread(task_id, result)
         return BranchOperator(task_id=task_id, result=result, ways=ways, dag=self)
 
     def earlier(self, stage: str, columns: Sequence[str], after: Any, partitions: int = 100) -> Any:
@@ -227,16 +229,18 @@ class Flow(DAG):
         It is a dict: answer (approved | rejected | timeout | none), changes (entity key -> the value that the person gave,
         of fields whose form was sent), actor. `none`: there was nothing to ask.
         """
+        self._refuse_unread(task_id, decisions)
         return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output
 
     def advise(
         self, task_id: str, agent: str, conn_id: str = "agent", limits: dict[str, Any] | None = None,
-        trigger_rule: str = "all_success", **inputs: Any,
+        trigger_rule: str = "", **inputs: Any,
     ) -> Any:  # fmt: skip
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
         options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
         wiring.check(task_id, _ADVISE, options)
-        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", trigger_rule=trigger_rule)
+        given: dict[str, Any] = {"trigger_rule": trigger_rule} if trigger_rule else {}
+        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", **given)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
@@ -250,10 +254,11 @@ class Flow(DAG):
             the result of `after`, for a `deliver` behind it.
         """
         _all_results(task_id, {"after": after})
+        self._refuse_unread(task_id, after)
         return PermitsOperator(task_id=task_id, after=after, longest=longest, retries=3, dag=self).output
 
     def look_up(
-        self, task_id: str, tool: str, data: Any, column: str, lists: bool = False, trigger_rule: str = "all_success"
+        self, task_id: str, tool: str, data: Any, column: str, lists: bool = False, trigger_rule: str = ""
     ) -> Any:
         """What a tool of the pack knows of a column's distinct values: one row each, with where the answer is from.
 
@@ -263,7 +268,8 @@ class Flow(DAG):
         """
         options = {"tool": tool, "column": column, "lists": lists}
         wiring.check(task_id, _LOOK_UP, options)
-        return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
+        given: dict[str, Any] = {"trigger_rule": trigger_rule} if trigger_rule else {}
+        return self._stage(task_id, _LOOK_UP, options, {"data": data}, **given)
 
     def ingest(self, source: str, also: Any = None, shared: bool = False) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
@@ -287,6 +293,12 @@ class Flow(DAG):
         """The tasks that read a batch, which are skipped where one does; what takes the batch begins when they are through."""
         made_by = [getattr(_made_by(value), "task_id", "") for value in inputs.values()]
         return [self._read_by[task_id] for task_id in made_by if task_id in self._read_by]
+
+    def _refuse_unread(self, task_id: str, value: Any) -> None:
+        if self._reading({"": value}):
+            raise SpecError(
+                f"task {task_id}: its input is `ingest(..., shared=True)`, which tasks read; put its contract between"
+            )
 
     def contract(self, data: Any, contract: str, shared: bool = False) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run.

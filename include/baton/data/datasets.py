@@ -325,7 +325,8 @@ def read_frames(
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:
-        raise StoreError(f"{ref.uri}: no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}")
+        said = f"no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}"
+        raise StoreError(f"{ref.uri}: {said}") from ValueError(said)  # not the store's fault: trying again is no use
 
 
 def held(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str]) -> int:

@@ -68,7 +68,9 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
         except objects.StoreError as error:
             if not isinstance(error.__cause__, pa.ArrowException | ValueError):
                 raise
-            raise BatonError(str(error)) from error  # columns that do not fit each other, not the store
+            raise BatonError(
+                str(error)
+            ) from error  # columns that are not there or do not fit each other, not the store
     put = parts.put(told["targets"][number], table, objects.no_fault, again=True)
     return {**vars(put), "schema": table.schema.remove_metadata().serialize().to_pybytes().hex()}
 

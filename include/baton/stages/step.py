@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,7 +139,13 @@ def row_local(function: Pure | None = None, /, **columns: Sequence[str]) -> Pure
             is read. All of an input that is not named.
     """
 
+    for name, wanted in columns.items():
+        if isinstance(wanted, str) or not wanted:
+            raise TypeError(f"row_local({name}=...): a list of columns, at least one; without it all are read")
+
     def marked(function: Pure) -> Pure:
+        if unknown := columns.keys() - inspect.signature(function).parameters.keys():
+            raise TypeError(f"row_local({sorted(unknown)[0]}=...): {function.__qualname__} takes no such input")
         function.row_local, function.columns = True, columns  # type: ignore[attr-defined]
         return function
 

@@ -96,6 +96,19 @@ def test_columns_that_are_named_are_all_that_is_read(rows: int) -> None:
         run(job("decide", "x:mistaken", inputs={"orders": inputs["orders"]}))
 
 
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"orders": "order_id"}, "a list of columns"),
+        ({"orders": []}, "at least one"),
+        ({"order": ["a"]}, "takes no such input"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_refused(columns: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        row_local(**columns)(shortened)
+
+
 def test_frames_fit_each_other_however_the_parts_were_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     orders = datasets.write(ORDERS, "orders.parquet")
     monkeypatch.setattr(parts, "ROWS", 15)

@@ -7,12 +7,13 @@ light at import: what it runs is imported inside `execute`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from baton.errors import SpecError
+from baton.errors import NoData, SpecError
 from baton.progress import Pace, heard_by
 
 if TYPE_CHECKING:
@@ -137,14 +138,18 @@ def _since_made(announced: Mapping[str, Any]) -> Mapping[str, Any]:
         BatonError: it is not there, or of another delivery.
     """
     from baton.errors import BatonError
-    from baton.stages.slots import Slot, head
+    from baton.stages.slots import Slot, head, heads_of_groups
 
     slot = Slot(**announced["announced"], partition=announced["partition"])
     facts, found = announced["facts"], head(slot)
-    if found is None or any(found.facts.get(name) != facts[name] for name in facts if name != "degraded"):
+    # the same bytes may have come to another address since, and rows of people who were erased are gone
+    if found is None or any(found.facts.get(name) != facts[name] for name in ("source", "source_sha256")):
         there = "has no result" if found is None else "has the result of another delivery"
         raise BatonError(f"{slot} {there}: clear the task {slot.stage}, which has its rows read again")
-    return {**announced, "ref": found.ref.to_dict(), "facts": {**found.facts, **facts}, "commit": found.commit_id}
+    parts = heads_of_groups(slot, len(announced["group"]["edges"]) - 1)
+    group = {**announced["group"], "edges": [0, *accumulate(one.ref.rows for one in parts)]}
+    known = {"ref": found.ref.to_dict(), "facts": {**facts, **found.facts}, "commit": found.commit_id, "group": group}
+    return {**announced, **known}
 
 
 class StageOperator(BaseOperator):
@@ -162,6 +167,7 @@ class StageOperator(BaseOperator):
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
         group: of a task that shares its stage's rows with others: an entry of such a list.
+        needs_all: what has no result for one of its inputs is skipped, though the trigger rule lets it run.
         slot_of: of a task that does some of another one's work: its id; what is made is committed in slots of groups of that stage,
             and for a batch of one part there is nothing to do.
 
@@ -176,7 +182,7 @@ class StageOperator(BaseOperator):
     def __init__(
         self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (),
-        group: Mapping[str, Any] | None = None, slot_of: str = "", **kwargs: Any,
+        group: Mapping[str, Any] | None = None, slot_of: str = "", needs_all: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.run_key = run_key
@@ -188,11 +194,12 @@ class StageOperator(BaseOperator):
         self.uses_models = list(uses_models)
         self.group = group
         self.slot_of = slot_of
+        self.needs_all = needs_all
         self.fallbacks: Sequence[str] = ()
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        from baton.errors import ContractBroken, NoData, NotAgreed, RegistryRefused
+        from baton.errors import ContractBroken, NotAgreed, RegistryRefused
         from baton.settings import scoring_slots
         from baton.stages import groups
         from baton.stages.run import run
@@ -281,8 +288,14 @@ class StageOperator(BaseOperator):
         from baton.steps.ingest import choose_models
 
         results = dict(_results(self.inputs))
+        there = {name.partition(".")[0] for name in results}
+        if self.needs_all and (none := [name for name in self.inputs if name not in there]):
+            raise NoData(f"of the input {', '.join(none)}")
         said = self.group and self.group["group"]
-        group = Portion(said["number"], tuple(said["edges"])) if said else None
+        made = [
+            one["group"]["edges"] for one in results.values() if "announced" in one
+        ]  # of the rows that there are by now
+        group = Portion(said["number"], tuple(made[0] if made else said["edges"])) if said else None
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
         mine = self.group if self.group and not self.inputs else {}  # what a stage announced, whose work this is
