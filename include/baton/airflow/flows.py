@@ -154,19 +154,19 @@ class Flow(DAG):
         inputs = {name: value for name, value in inputs.items() if name not in answers}
         wiring.check(task_id, step, options, inputs)
         task = {"outlets": list(outlets), "output_contract": output_contract, "uses_models": uses_models}
-        given = {name: value for name, value in (("pool", pool), ("trigger_rule", trigger_rule)) if value}
+        given = {"pool": pool} if pool else {}
         alone = bool(outlets or uses_models)  # what is said or fixed once
         return self._stage(
-            task_id, step, options, inputs, row_local=not alone and wiring.is_row_local(step), **task, **given
-        )
+            task_id, step, options, inputs, row_local=not alone and wiring.is_row_local(step), trigger_rule=trigger_rule, **task, **given
+        )  # fmt: skip
 
     def _stage(
         self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], row_local: bool = False,
-        **task: Any,
+        trigger_rule: str = "", **task: Any,
     ) -> Any:  # fmt: skip
         _all_results(task_id, inputs)
         reading = self._reading(inputs)
-        task = {**(_LENIENT if reading and "trigger_rule" not in task else {}), **task}
+        task |= {"trigger_rule": trigger_rule} if trigger_rule else _LENIENT if reading else {}
         here = (options or {}).get("engine", "local") == "local"  # a cluster shares the rows out itself
         over: Any = _shared_by(list(inputs.values())) if row_local and here else None
         if over is not None:
@@ -178,15 +178,8 @@ class Flow(DAG):
             reading >> mapped
             return mapped.output
         made = StageOperator(
-            task_id=task_id,
-            step=step,
-            pack=self.pack,
-            run_key=self.run_key,
-            options=options,
-            inputs=inputs,
-            dag=self,
-            **task,
-        )
+            task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, options=options, inputs=inputs, dag=self, **task
+        )  # fmt: skip
         made.fallbacks = self._fallbacks if made.uses_models else ()
         reading >> made
         return made.output
@@ -239,8 +232,7 @@ class Flow(DAG):
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
         options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
         wiring.check(task_id, _ADVISE, options)
-        given: dict[str, Any] = {"trigger_rule": trigger_rule} if trigger_rule else {}
-        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", **given)
+        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", trigger_rule=trigger_rule)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
@@ -268,8 +260,7 @@ class Flow(DAG):
         """
         options = {"tool": tool, "column": column, "lists": lists}
         wiring.check(task_id, _LOOK_UP, options)
-        given: dict[str, Any] = {"trigger_rule": trigger_rule} if trigger_rule else {}
-        return self._stage(task_id, _LOOK_UP, options, {"data": data}, **given)
+        return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
 
     def ingest(self, source: str, also: Any = None, shared: bool = False) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
@@ -283,11 +274,21 @@ class Flow(DAG):
         task_id, first = (names.INGEST, {}) if also is None else (names.ingest_of(source), {"first": also})
         made = self._stage(task_id, step, options, first, uses_models=self.models if also is None else ())
         if shared:
-            self._read_by[task_id] = StageOperator.partial(
-                task_id=names.read_pieces_of(task_id), step="baton.steps.ingest:read_pieces", pack=self.pack, run_key=self.run_key,
-                options=options, inputs={}, dag=self, pool="scoring", slot_of=task_id,
-            ).expand(group=made)  # fmt: skip
+            reading = names.read_pieces_of(task_id)
+            self._read_by[task_id] = self._some_of(
+                task_id, reading, "baton.steps.ingest:read_pieces", options, {}, made
+            )
         return made
+
+    def _some_of(
+        self, stage: str, task_id: str, step: str, options: dict[str, Any], inputs: dict[str, Any], over: Any, **task: Any
+    ) -> Any:  # fmt: skip
+        """Tasks that do some of a stage's work each, one for each group of `over`."""
+        one = StageOperator.partial(
+            task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, options=options, inputs=inputs, dag=self, pool="scoring",
+            slot_of=stage, **task,
+        )  # fmt: skip
+        return one.expand(group=over)
 
     def _reading(self, inputs: dict[str, Any]) -> list[Any]:
         """The tasks that read a batch, which are skipped where one does; what takes the batch begins when they are through."""
@@ -312,10 +313,8 @@ class Flow(DAG):
             return self._stage(task_id, "baton.steps.contract:contract", options, {"data": data})
         if not isinstance(_made_by(data), StageOperator):
             raise SpecError(f"stage {task_id}, shared: its batch must be what one task made, {data!r} is not")
-        parts = StageOperator.partial(
-            task_id=names.judge_parts_of(task_id), step="baton.steps.contract:judge", pack=self.pack, run_key=self.run_key,
-            options=options, inputs={"data": data}, dag=self, pool="scoring", slot_of=task_id, trigger_rule=SOME,
-        ).expand(group=data)  # fmt: skip
+        judging, step = names.judge_parts_of(task_id), "baton.steps.contract:judge"
+        parts = self._some_of(task_id, judging, step, options, {"data": data}, data, trigger_rule=SOME)
         self._reading({"data": data}) >> parts
         # skipped is what has one part; where there are no rows the first stage is skipped, too
         made = self._stage(task_id, "baton.steps.contract:contract", options, {"data": data}, trigger_rule=SOME)
