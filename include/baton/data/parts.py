@@ -23,6 +23,7 @@ from baton.errors import DatasetCorrupt
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS = 500_000  # of a part, at most
 BYTES = 128 << 20  # of a part in memory, about: it ends at the next multiple of STEP rows
@@ -169,26 +170,20 @@ def _groups(body: pa.Buffer, bounds: Sequence[tuple[int, Any, Any]]) -> Iterator
 
     about = pq.read_metadata(pa.BufferReader(body))
     bytes_of = memoryview(body)
-    starts = [
-        min(_start(about.row_group(number), one) for one in range(about.num_columns))
-        for number in range(about.num_row_groups)
-    ]
-    last = about.row_group(about.num_row_groups - 1) if starts else None
-    ends = (
-        [_start(last, one) + last.column(one).total_compressed_size for one in range(about.num_columns)]
-        if last
-        else [0]
-    )
-    starts.append(max(ends))
+    starts = [bytes_of_group(about.row_group(number))[0] for number in range(about.num_row_groups)]
+    starts.append(bytes_of_group(about.row_group(about.num_row_groups - 1))[1] if starts else 0)
     for number, (start, end) in enumerate(pairwise([*starts, body.size])):
         digest = hashlib.sha256(bytes_of[start:end]).hexdigest()
         known: tuple[int, Any, Any] = (0, None, None) if number == about.num_row_groups else bounds[number]
         yield Group(start, end - start, digest, *known)
 
 
-def _start(group: Any, number: int) -> int:
-    column = group.column(number)
-    return int(column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset)
+def bytes_of_group(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    """Where the pages of a row group begin and end in their file; 0 and 0 of one without columns."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    starts = [one.dictionary_page_offset if one.has_dictionary_page else one.data_page_offset for one in columns]
+    ends = [start + one.total_compressed_size for start, one in zip(starts, columns, strict=True)]
+    return min(starts, default=0), max(ends, default=0)
 
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from baton.errors import BatonError
 from baton.registry.content import refuse_names
 from baton.registry.manifest import public_key, verify
 from baton.stages.job import StageJob
-from baton.stages.run import checked, one_by_one, read_inputs, side_by_side
-from baton.stages.step import ColumnsOf, Keywords, Read, Step, resolve, with_options
+from baton.stages.run import checked, one_by_one, reader
+from baton.stages.step import Keywords, Read, Step, resolve, with_options
 
 
 def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -60,7 +59,8 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
     job = with_options(job, step.options if isinstance(step, Step) else Keywords)
     with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:  # mode 0700
         files = _fetched(told["model"], Path(scratch)) if told["model"] else None
-        made = resolve(told["work"])(job, partial(_frames, told["units"][number], told["at_once"]), files)
+        refs = {name: DatasetRef.from_dict(dict(said)) for name, said in told["units"][number].items()}
+        made = resolve(told["work"])(job, reader(refs, (), at_once=told["at_once"]), files)
         try:
             table = datasets.in_one(
                 checked(job, made, alone=told["at_once"], some=not told["at_once"]), f"{job.slot}, part {number}"
@@ -84,16 +84,6 @@ def _same_build(told: Mapping[str, Any]) -> None:
                 f"the cluster has another {name} ({here[name]}) than the task ({wanted}): install the same wheels there, "
                 "from the same lock"
             )
-
-
-def _frames(
-    unit: Mapping[str, Mapping[str, Any]], at_once: bool, columns: ColumnsOf
-) -> Iterator[dict[str, pd.DataFrame]]:
-    refs = {name: DatasetRef.from_dict(dict(said)) for name, said in unit.items()}
-    if at_once:
-        yield read_inputs(refs, columns)
-    else:
-        yield from side_by_side(refs, (), columns)
 
 
 def _fetched(model: Mapping[str, str], scratch: Path) -> Path:

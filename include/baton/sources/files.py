@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,18 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
             yield stream
     except OSError as error:
         raise SourceError(f"{uri}: cannot be read: {error}") from error
+
+
+def hash_between(stream: IO[bytes], start: int = 0, end: int | None = None, also: Any = None) -> str:
+    """SHA-256 of a file's bytes from one place to another (None: its end), read piece by piece; the hash `also` takes them, too."""
+    made, left = hashlib.sha256(), (1 << 62) if end is None else end - start
+    stream.seek(start)
+    while left and (piece := stream.read(min(CHUNK, left))):
+        made.update(piece)
+        left -= len(piece)
+        if also is not None:
+            also.update(piece)
+    return made.hexdigest()
 
 
 def read_bytes(uri: str) -> bytes:

@@ -17,7 +17,7 @@ from baton.data.cells import PROBLEM
 from baton.data.identity import with_row_identity
 from baton.errors import SourceError, StaleAttempt
 from baton.sources import pieces
-from baton.sources.files import CHUNK, opened
+from baton.sources.files import CHUNK, hash_between, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,11 +108,8 @@ def large_file(uri: str, form: str) -> LargeFile | None:
 
 def sha256_of(uri: str) -> str:
     """SHA-256 of a file's bytes, read piece by piece. Raises SourceError: it cannot be read."""
-    made = hashlib.sha256()
     with opened(uri) as stream:
-        while piece := stream.read(CHUNK):
-            made.update(piece)
-    return made.hexdigest()
+        return hash_between(stream)
 
 
 def _text(stream: Any) -> io.TextIOWrapper:

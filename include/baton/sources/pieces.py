@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from baton.data import formats, parts
 from baton.errors import SourceError, StaleAttempt
-from baton.sources.files import CHUNK, opened
+from baton.sources.files import hash_between, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class Pieces:
             yield from formats.parquet_frames(stream, uri, at_once, wanted)
             for number in (*numbers, len(self.rows)):
                 end = self.edges[number + 1] if number < len(self.rows) else None
-                if _hash(stream, self.edges[number], end) != self.hashes[number]:
+                if hash_between(stream, self.edges[number], end) != self.hashes[number]:
                     raise _changed(uri)
 
 
@@ -101,7 +101,7 @@ def cut(uri: str) -> Pieces | None:
         whole, hashes = hashlib.sha256(), []
         for start, end in pairwise([*edges, None]):
             assert start is not None
-            hashes.append(_hash(stream, start, end, whole))
+            hashes.append(hash_between(stream, start, end, whole))
     return Pieces(whole.hexdigest(), rows, groups, edges, tuple(hashes))
 
 
@@ -121,11 +121,9 @@ def _cuts(about: FileMetaData) -> tuple[tuple[int, ...], tuple[int, ...], tuple[
     One piece where the file's groups do not lie in their order, so that bytes between two places are not those of the groups between.
     """
     groups = [about.row_group(number) for number in range(about.num_row_groups)]
-    starts = [min(map(_start, _columns(group)), default=0) for group in groups]
-    behind = max((_end(column) for group in groups for column in _columns(group)), default=0)
-    ordered = all(
-        max(map(_end, _columns(group)), default=0) <= then for group, then in zip(groups, starts[1:], strict=False)
-    )
+    places = [parts.bytes_of_group(group) for group in groups]
+    behind = max((end for _, end in places), default=0)
+    ordered = all(end <= then for (_, end), (then, _) in pairwise(places))
     rows, ends, edges = 0, [], [0]
     held_rows = held_bytes = 0
     for number, group in enumerate(groups):
@@ -133,35 +131,11 @@ def _cuts(about: FileMetaData) -> tuple[tuple[int, ...], tuple[int, ...], tuple[
         full = held_rows + group.num_rows > parts.ROWS or held_bytes + size > parts.BYTES
         if held_rows and full and ordered:
             ends.append((rows, number))
-            edges.append(starts[number])
+            edges.append(places[number][0])
             held_rows = held_bytes = 0
         rows, held_rows, held_bytes = rows + group.num_rows, held_rows + group.num_rows, held_bytes + size
     ends.append((rows, len(groups)))
     return tuple(at for at, _ in ends), tuple(number for _, number in ends), (*edges, behind)
-
-
-def _columns(group: Any) -> list[Any]:
-    return [group.column(number) for number in range(group.num_columns)]
-
-
-def _start(column: Any) -> int:
-    return int(column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset)
-
-
-def _end(column: Any) -> int:
-    return _start(column) + int(column.total_compressed_size)
-
-
-def _hash(stream: IO[bytes], start: int, end: int | None, whole: Any = None) -> str:
-    """SHA-256 of the bytes between; `whole` takes them, too."""
-    made, left = hashlib.sha256(), (1 << 62) if end is None else end - start
-    stream.seek(start)
-    while left and (piece := stream.read(min(CHUNK, left))):
-        made.update(piece)
-        left -= len(piece)
-        if whole is not None:
-            whole.update(piece)
-    return made.hexdigest()
 
 
 def _changed(uri: str) -> StaleAttempt:

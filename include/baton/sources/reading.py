@@ -96,8 +96,7 @@ def look(
     """As `read_partition`, but a batch that is too large to be held is only looked at: its `tables` give the rows."""
     spec: Source = pack.source(source)
     if isinstance(spec, FileSource) and not named:
-        window(partition, spec.step)
-        uri = _delivered(spec, partition)[1]
+        uri = _arrived(spec, partition)
         if uri and (large := large_file(uri, format_of(uri, spec.format))):
             return large
     if isinstance(spec, FileSource | FolderSource) or named:
@@ -114,8 +113,7 @@ def share_out(pack: Pack, source: str, partition: str) -> tuple[str, Pieces] | N
     spec: Source = pack.source(source)
     if not isinstance(spec, FileSource):
         return None
-    window(partition, spec.step)
-    uri = _delivered(spec, partition)[1]
+    uri = _arrived(spec, partition)
     if uri is None or format_of(uri, spec.format) != "parquet" or not is_large(uri):
         return None
     found = cut(uri)
@@ -249,6 +247,12 @@ def _start(source: Source) -> datetime:
     assert isinstance(source, RecordedSource)
     assert source.replay is not None
     return recording_start(source.step, source.replay.before)
+
+
+def _arrived(source: FileSource, partition: str) -> str | None:
+    """The file delivered for what must be a partition of the source."""
+    window(partition, source.step)
+    return _delivered(source, partition)[1]
 
 
 def _delivered(source: FileSource, partition: str) -> tuple[str, str | None]:

@@ -176,7 +176,7 @@ def _some_rows_at_a_time(
         )
 
     ends = stored.ends(next(iter(inputs.values())))
-    frames = one_by_one(function, partial(side_by_side, inputs, ends), options)
+    frames = one_by_one(function, reader(inputs, ends, at_once=False), options)
     return StageOutput(next(frames), rest=frames, ends=ends)
 
 
@@ -187,6 +187,11 @@ def side_by_side(
     read = (read_frames(ref, ends=ends, columns=columns.get(name)) for name, ref in inputs.items())
     for some in zip(*read, strict=True):
         yield dict(zip(inputs, some, strict=True))
+
+
+def reader(inputs: Mapping[str, DatasetRef], ends: Sequence[int], *, at_once: bool) -> Read:
+    """Gives all rows of the inputs at once, or some at a time as `side_by_side` does."""
+    return (lambda columns: iter([read_inputs(inputs, columns)])) if at_once else partial(side_by_side, inputs, ends)
 
 
 def one_by_one(function: Callable[..., Any], read: Read, options: Keywords) -> Iterator[pd.DataFrame]:

@@ -23,7 +23,7 @@ from baton.registry import rungs
 from baton.registry.client import Registry
 from baton.specs.base import Share
 from baton.stages.job import StageJob
-from baton.stages.run import read_inputs, side_by_side
+from baton.stages.run import reader
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import OnEngine, Read, engine_step
 from baton.steps.ladder import Climb
@@ -89,8 +89,7 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
         output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
         return replace(output, on_commit=partial(_count, job, began, whole))
     ends = _ends(data, maker.row_local)
-    rows = partial(side_by_side, job.inputs, ends) if ends else lambda columns: iter([read_inputs(job.inputs, columns)])
-    frames = scored(job, rows, registry.download(name, version, job.flow))
+    frames = scored(job, reader(job.inputs, ends, at_once=not ends), registry.download(name, version, job.flow))
     counted = partial(_count, job, began, whole)
     return StageOutput(next(frames), facts, counted, frames, ends=ends)
 
