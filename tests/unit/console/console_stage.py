@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from baton.console.host import OpenRequest, Person, RunsOfDag, Wiring
 from baton.console.pages.app import create_app
 from baton.console.queries import alias_watch
 from baton.errors import ServiceError
+from baton.record import warehouse
 from baton.settings import settings
 
 ROWS = runpy.run_path(str(Path(__file__).with_name("console_rows.py")))
@@ -136,6 +138,25 @@ def client(name: str | None, *, cookie: bool = False) -> TestClient:
     elif name:
         made.headers["authorization"] = f"Bearer {name}"
     return made
+
+
+def sent_from_now() -> list[tuple[str, Any]]:
+    """Statements with their values, as they go to the warehouse."""
+    sent: list[tuple[str, Any]] = []
+    event.listen(
+        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
+    )
+    return sent
+
+
+def plans_of(sent: list[tuple[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Each query that was sent, and the steps by which SQLite answers it."""
+    asked = [(text, values) for text, values in list(sent) if text.startswith("SELECT")]
+    with warehouse.read() as conn:
+        return [
+            (text, [step for *_, step in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)])
+            for text, values in asked
+        ]
 
 
 def routes() -> list[tuple[str, str]]:

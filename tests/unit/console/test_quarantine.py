@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import event
 
 from baton.actions.votes import Voter
 from baton.console.pages import forms
@@ -152,20 +151,16 @@ def test_what_is_not_theirs_is_as_if_it_did_not_exist(hundred: None) -> None:
 
 
 def test_the_rows_of_the_past_cost_nothing(hundred: None) -> None:
-    sent: list[tuple[str, Any]] = []
-    event.listen(
-        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
-    )
+    sent = STAGE["sent_from_now"]()
     for address in ("/baton/quarantine", here(), f"{here()}?rule=range"):
         assert client("admin").get(address).status_code == 200
     assert give_up(1).status_code == 200
-    asked = [(text, values) for text, values in list(sent) if text.startswith("SELECT")]
-    assert len(asked) > 15
-    with warehouse.read() as conn:
-        for text, values in asked:
-            for *_, step in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values):
-                assert not re.match(r"SCAN (commits|heads|permits|quarantine|requests)\b", step), text
-                assert not re.match(r"SEARCH (commits|heads|quarantine) .*\(flow=\?\)", step), text
+    plans = STAGE["plans_of"](sent)
+    assert len(plans) > 15
+    for text, steps in plans:
+        for step in steps:
+            assert not re.match(r"SCAN (commits|heads|permits|quarantine|requests)\b", step), text
+            assert not re.match(r"SEARCH (commits|heads|quarantine) .*\(flow=\?\)", step), text
 
 
 # --- giving rows up ---

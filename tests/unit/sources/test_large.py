@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,20 +15,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from baton.data import datasets, formats, parts
+from baton.data import datasets, formats
 from baton.data.cells import PROBLEM
 from baton.data.identity import row_shas, with_row_identity
 from baton.errors import BatonError, SourceError, StaleAttempt
-from baton.packs.pack import Pack
-from baton.record import warehouse
-from baton.settings import settings
 from baton.sources import large
 from baton.sources.large import LargeFile, large_file
-from baton.specs.source import SourcesSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, run_stage
 from baton.steps.ingest import ingest
 
+LARGE = runpy.run_path(str(Path(__file__).with_name("large_stage.py")))
 ODD = ["", "x", "ä€😀", "a,b", 'say "hi"', "two\nlines", "nul\0", "\u2028", "  ", "é" * 3, "=1", "1e5", "\x1b"]
 
 
@@ -154,34 +152,15 @@ def test_what_is_small_or_an_array_is_read_whole(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("BATON_HOME", str(tmp_path))
-    settings.cache_clear()
-    warehouse.migrate()
-    monkeypatch.setattr(large, "BYTES", 100)
-    monkeypatch.setattr(large, "ROWS", 3)
-    monkeypatch.setattr(parts, "ROWS", 4)
-    monkeypatch.setattr(parts, "STEP", 1)
-    yield tmp_path
-    warehouse.engine().dispose()
-    settings.cache_clear()
+    with LARGE["small_limits"](tmp_path, monkeypatch, at_once=3, part=4):
+        yield tmp_path
 
 
-def job(home: Path, form: str, body: bytes, monkeypatch: pytest.MonkeyPatch) -> StageJob[Any]:
-    path = home / f"landing/rows-2026-11-20T09-00-00.{form}"
-    path.parent.mkdir(exist_ok=True)
+def job(home: Path, form: str, body: bytes) -> StageJob[Any]:
+    path = home / f"landing/rows-{LARGE['HOUR'].replace(':', '-')}.{form}"
     path.write_bytes(body)
-    source = {"kind": "file", "description": "rows", "path": "{landing}/rows-{partition}.*"}
-    pack = Pack("shop", "shop", home, sources=SourcesSpec.model_validate({"orders": source}).root)
-    monkeypatch.setattr(StageJob, "load_pack", lambda self: pack)
     return StageJob(
-        "shop",
-        "intake",
-        "ingest",
-        "2026-11-20T09:00:00",
-        "",
-        {},
-        {"source": "orders"},
-        connections=SimpleNamespace(rows=None),
+        "shop", "intake", "ingest", LARGE["HOUR"], "", {}, {"source": "orders"}, connections=SimpleNamespace(rows=None)
     )  # type: ignore[arg-type]
 
 
@@ -199,9 +178,9 @@ def run(given: StageJob[Any]) -> Any:
 
 
 @pytest.mark.parametrize("empty", [0, 9])
-def test_a_large_file_becomes_a_dataset_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch, empty: int) -> None:
+def test_a_large_file_becomes_a_dataset_in_parts(home: Path, empty: int) -> None:
     body = "id,note\n" + "".join(f"{n},{'' if n < empty else 'longer text'}\n" for n in range(20))
-    result = run(job(home, "csv", body.encode(), monkeypatch))
+    result = run(job(home, "csv", body.encode()))
     assert (result.ref.kind, result.ref.rows, result.facts["rows_in"]) == ("manifest", 20, 20)
     read = datasets.read(result.ref)
     known = with_row_identity(formats.read_bytes(body.encode(), "f", "csv"), "orders")
@@ -215,7 +194,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_committed(
     table = io.BytesIO()
     parquet.write_table(pa.table({"id": range(50)}), table)
     body = table.getvalue() if form == "parquet" else b"id\n" + b"123\n" * 50
-    given = job(home, form, body, monkeypatch)
+    given = job(home, form, body)
     path = next((home / "landing").iterdir())
 
     def changed(self: LargeFile, source: str) -> Any:
@@ -229,7 +208,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_committed(
     assert not [path for path in home.rglob("*.parquet") if "intake" in str(path)]
 
 
-def test_a_fault_far_behind_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_far_behind_leaves_nothing(home: Path) -> None:
     with pytest.raises(BatonError, match="line 41, after row 39"):
-        run(job(home, "csv", b"id,a\n" + b"1,2\n" * 39 + b'1,"x"y\n', monkeypatch))
+        run(job(home, "csv", b"id,a\n" + b"1,2\n" * 39 + b'1,"x"y\n'))
     assert not [path for path in home.rglob("*.parquet") if "intake" in str(path)]

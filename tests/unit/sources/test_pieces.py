@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,44 +13,28 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from baton.data import datasets, parts
+from baton.data import datasets
 from baton.errors import BatonError, SourceError, StaleAttempt
-from baton.packs.pack import Pack
 from baton.quarantine.records import accounting
-from baton.record import warehouse
 from baton.record.used_models import recorded_models
-from baton.settings import settings
-from baton.sources import large
 from baton.sources.pieces import Pieces, cut
-from baton.specs.source import SourcesSpec
 from baton.stages import groups
 from baton.stages.job import StageJob
 from baton.stages.run import announce, run
 from baton.stages.slots import Slot, head, history
 
-HOUR = "2026-11-20T09:00:00"
+LARGE = runpy.run_path(str(Path(__file__).with_name("large_stage.py")))
+HOUR: str = LARGE["HOUR"]
 INGEST, READ = "baton.steps.ingest:ingest", "baton.steps.ingest:read_pieces"
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Parts of 10 rows."""
-    monkeypatch.setenv("BATON_HOME", str(tmp_path))
-    settings.cache_clear()
-    warehouse.migrate()
-    monkeypatch.setattr(large, "BYTES", 100)
-    monkeypatch.setattr(large, "ROWS", 7)
-    monkeypatch.setattr(parts, "ROWS", 10)
-    monkeypatch.setattr(parts, "STEP", 1)
-    (tmp_path / "landing").mkdir()
-    source = {"kind": "file", "description": "rows", "path": "{landing}/rows-{partition}.*"}
-    pack = Pack("shop", "shop", tmp_path, sources=SourcesSpec.model_validate({"orders": source}).root)
-    monkeypatch.setattr(StageJob, "load_pack", lambda self: pack)
     (tmp_path / "pack").mkdir()
     monkeypatch.setattr("baton.stages.run.pack_folder", lambda name: tmp_path / "pack")
-    yield tmp_path
-    warehouse.engine().dispose()
-    settings.cache_clear()
+    with LARGE["small_limits"](tmp_path, monkeypatch, at_once=7, part=10):
+        yield tmp_path
 
 
 def delivered(home: Path, rows: int = 53, group: int = 4, seed: int = 1, **written: Any) -> Path:
