@@ -21,7 +21,7 @@ from baton.feedback.labels import digest_of, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.progress import told
 from baton.record import ledger, tables
-from baton.record.warehouse import among, now, read, transact, upsert, write
+from baton.record.warehouse import among, now, read, stamp, transact, upsert, write
 from baton.registry.client import Registry
 from baton.registry.rungs import RULES
 from baton.stages.slots import heads_of
@@ -52,7 +52,7 @@ def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, st
     reached: dict[str, dict[str, Any]] = {}
     for row in among(conn, query, table.c.partition, wanted):
         reached.setdefault(row.partition, {})[row.stage] = row
-    too_old = (datetime.now(UTC) - ABANDONED).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    too_old = stamp(datetime.now(UTC) - ABANDONED)
     states = {}
     for partition, stages in sorted(reached.items()):
         if CONTRACT in stages and stages[CONTRACT].facts.get("status") == "broken":

@@ -37,7 +37,7 @@ def find(key: str, tool: ToolSpec, values: Iterable[str], now: datetime) -> dict
         key: `<pack>/<tool>`.
     """
     by_digest = {digest(tool, value): value for value in values}
-    oldest = _text(now - timedelta(seconds=tool.keep_seconds))
+    oldest = warehouse.stamp(now - timedelta(seconds=tool.keep_seconds))
     query = sa.select(lookups.c.digest, lookups.c.answer, lookups.c.at)
     query = query.where(lookups.c.tool == key, lookups.c.at >= oldest)
     found = {}
@@ -57,7 +57,7 @@ def keep(key: str, tool: ToolSpec, given: Mapping[str, dict[str, Any] | None], a
     rows = [
         {
             "tool": key, "digest": digest(tool, value), "value": None if tool.pii else value, "answer": answer,
-            "at": _text(at), "until": _text(at + timedelta(seconds=tool.keep_seconds)),
+            "at": warehouse.stamp(at), "until": warehouse.stamp(at + timedelta(seconds=tool.keep_seconds)),
         }
         for value, answer in given.items()
     ]  # fmt: skip
@@ -67,11 +67,7 @@ def keep(key: str, tool: ToolSpec, given: Mapping[str, dict[str, Any] | None], a
 
 def expire(conn: Connection, dry_run: bool = False, now: datetime | None = None) -> int:
     """Remove the answers that are past their `keep_seconds`, of all tools; returns how many."""
-    past = lookups.c.until < _text(now or datetime.now(UTC))
+    past = lookups.c.until < warehouse.stamp(now or datetime.now(UTC))
     if dry_run:
         return int(conn.scalar(sa.select(sa.func.count()).select_from(lookups).where(past)) or 0)
     return int(conn.execute(lookups.delete().where(past)).rowcount)
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

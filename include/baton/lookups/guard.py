@@ -150,7 +150,7 @@ def _now() -> datetime:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if moment is None else warehouse.stamp(moment)
 
 
 def _moment(text: str | None) -> datetime | None:

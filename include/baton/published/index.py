@@ -108,8 +108,8 @@ def complete(conn: Connection, number: int, ref: DatasetRef) -> None:
 
 def give_up(older_than: timedelta) -> None:
     """Forget segments that were announced so long ago and never came; whoever still writes one is refused."""
-    table, since = tables.segments, datetime.now(UTC) - older_than
-    gone = table.delete().where(table.c.ref.is_(None), table.c.at < since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    table, since = tables.segments, warehouse.stamp(datetime.now(UTC) - older_than)
+    gone = table.delete().where(table.c.ref.is_(None), table.c.at < since)
     warehouse.transact(lambda conn: conn.execute(gone))
 
 

@@ -338,7 +338,11 @@ def kinds() -> list[str]:
 
 
 def entries(
-    subject: str | None = None, kind: str | None = None, limit: int = 100, conn: Connection | None = None
+    subject: str | None = None,
+    kind: str | None = None,
+    limit: int = 100,
+    conn: Connection | None = None,
+    since: str = "",
 ) -> list[LedgerEntry]:
     """Return the newest entries first, as a transaction sees them if `conn` is given.
 
@@ -346,6 +350,7 @@ def entries(
         subject: only of this subject, or of all subjects below it when it ends in `/`.
         kind: only of this kind.
         limit: how many at most.
+        since: only from this time on, as `warehouse.stamp` writes it.
     """
     query = sa.select(ledger).order_by(ledger.c.seq.desc()).limit(limit)
     if subject is not None:
@@ -353,9 +358,11 @@ def entries(
         query = query.where(below if subject.endswith("/") else ledger.c.subject == subject)
     if kind is not None:
         query = query.where(ledger.c.kind == kind)
+    if since:
+        query = query.where(ledger.c.at >= since)
     if conn is None:
         with warehouse.read() as own:
-            return entries(subject, kind, limit, own)
+            return entries(subject, kind, limit, own, since)
     return [
         LedgerEntry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
         for row in conn.execute(query)

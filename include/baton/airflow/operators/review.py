@@ -145,11 +145,13 @@ class ReviewOperator(HITLOperator):
 
 def _time(told: Any) -> str:
     """When the answer was given, as the warehouse writes times; empty: Airflow does not say."""
+    from baton.record.warehouse import stamp
+
     try:
         at = datetime.fromisoformat(str(told))
     except ValueError:
         return ""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return stamp(at.astimezone(UTC))
 
 
 def _cell(value: Any) -> str:

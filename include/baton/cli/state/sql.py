@@ -48,10 +48,12 @@ def sql(
 
 def _moment(text: str | None) -> str | None:
     """A moment as the warehouse writes it. Exit code 2: it is none."""
+    from baton.record.warehouse import stamp
+
     if text is None:
         return None
     try:
         given = datetime.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(f"--as-of {text}: expected a moment such as 2026-11-20T09:30:00Z") from error
-    return given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return stamp(given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC))

@@ -19,7 +19,6 @@ from baton.errors import BatonError
 from baton.record import warehouse
 
 router = APIRouter()
-MAX_REASON = 500
 UNDO = "undo"  # DAG that delivers what takes effects back
 Asking = Annotated[Rights, Depends(asking)]
 
@@ -123,8 +122,8 @@ def _deliver(rights: Rights, flow: str, partition: str) -> str:
 
 def _reason(fields: dict[str, Any]) -> str:
     reason = fields.get("reason") or ""
-    if not isinstance(reason, str) or len(reason) > MAX_REASON:
-        raise HTTPException(422, f"reason: text of at most {MAX_REASON} characters")
+    if not isinstance(reason, str) or len(reason) > forms.MAX_REASON:
+        raise HTTPException(422, f"reason: text of at most {forms.MAX_REASON} characters")
     return reason.strip()
 
 

@@ -19,6 +19,7 @@ from baton.console.host import Host, Person
 
 VALID_SECONDS = 12 * 3600
 MAX_BODY = 96 * 1024  # a case's text and a note, each character written in twelve
+MAX_REASON = 500  # characters of why somebody does something
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 

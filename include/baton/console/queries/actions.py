@@ -14,7 +14,7 @@ from baton.console.host import Rights
 from baton.effects import overview
 from baton.effects.overview import EffectState, ShownRequest
 from baton.record import ledger, tables
-from baton.record.warehouse import read
+from baton.record.warehouse import read, stamp
 
 NEWEST = 50  # effects that the page lists
 TOLD_WITHIN, REFUSALS = timedelta(days=1), 200  # how long, and of how many people's, a vote in vain is told
@@ -39,13 +39,11 @@ def gather(rights: Rights) -> dict[str, Any]:
 
 def in_vain(rights: Rights, now: datetime | None = None) -> list[dict[str, Any]]:
     """This person's votes of the last day that did not count, the newest first, with why: where they were given nothing could say it."""
-    since = ((now or datetime.now(UTC)) - TOLD_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    since = stamp((now or datetime.now(UTC)) - TOLD_WITHIN)
     who, found = Voter(rights.person.id, rights.person.name), []
     with read() as conn:
-        for entry in ledger.entries(kind=NOT_COUNTED, limit=REFUSALS, conn=conn):
+        for entry in ledger.entries(kind=NOT_COUNTED, limit=REFUSALS, conn=conn, since=since):
             said = entry.payload
-            if entry.at < since:
-                break
             if not who.same_as(Voter(said["person"], said["name"])):
                 continue
             told = {name: said[name] for name in ("request", "answer", "why", "channel")}

@@ -16,6 +16,7 @@ from baton.names import promote_of
 from baton.packs.pack import pack_folder, packs
 from baton.progress import duration
 from baton.record import ledger, tables
+from baton.record.warehouse import stamp
 from baton.registry import rungs
 from baton.registry.guard import ALIAS_REVERTED
 from baton.registry.review import champion_moved
@@ -149,10 +150,8 @@ def put_back(conn: Connection, rights: Rights, now: datetime | None = None) -> l
         model, alias, at, `from` and `to` (version, or None), by (None: nobody knows), `scored` (flow and partition of what was scored with the
         foreign version and may be read, at most REPEATED) and `more` (how many partitions were scored besides).
     """
-    since, found = ((now or datetime.now(UTC)) - HEALED_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), []
-    for entry in ledger.entries(kind=ALIAS_REVERTED, limit=10 * SHOWN, conn=conn):
-        if entry.at < since:
-            break
+    since, found = stamp((now or datetime.now(UTC)) - HEALED_WITHIN), []
+    for entry in ledger.entries(kind=ALIAS_REVERTED, limit=10 * SHOWN, conn=conn, since=since):
         if not rights.read(promote_of(entry.subject)):
             continue
         said = {name: entry.payload[name] for name in ("alias", "from", "to", "by")}
@@ -184,7 +183,7 @@ def healing(conn: Connection, rights: Rights, now: datetime | None = None) -> di
 
 
 def _healed(conn: Connection, rights: Rights, now: datetime) -> list[dict[str, Any]]:
-    table, since = tables.ledger.c, (now - HEALED_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    table, since = tables.ledger.c, stamp(now - HEALED_WITHIN)
     query = select(table.at, table.kind, table.subject, table.payload).where(table.kind.in_(_HEALED), table.at >= since)
     healed = []
     for row in conn.execute(query.order_by(table.seq.desc()).limit(10 * SHOWN)):

@@ -21,7 +21,6 @@ from baton.record.warehouse import read
 from baton.settings import settings
 
 router = APIRouter()
-MAX_REASON = 500
 MOST = 20_000  # rows of a rule at once: they are held with all their cells, beside Airflow's own work
 _ROW = re.compile(r"([0-9]{1,18}):([0-9A-Za-z]{1,64})")
 Asking = Annotated[Rights, Depends(asking)]
@@ -55,7 +54,13 @@ def rows(
     if not wants_html(request):
         return JSONResponse(found)
     return with_forms(
-        request, rights, "quarantine/one.html.j2", found=found, share=discards.SHARE, most=MOST, longest=MAX_REASON
+        request,
+        rights,
+        "quarantine/one.html.j2",
+        found=found,
+        share=discards.SHARE,
+        most=MOST,
+        longest=forms.MAX_REASON,
     )
 
 
@@ -84,8 +89,8 @@ def _discard(rights: Rights, flow: str, partition: str, fields: dict[str, Any]) 
     if not rights.decide(flow) or _odd(flow, partition):
         raise HTTPException(403, f"{rights.person.name} may not decide about rows of {flow}.")
     reason = fields.get("reason") or ""
-    if not isinstance(reason, str) or not reason.strip() or len(reason) > MAX_REASON or flaw(reason):
-        raise HTTPException(422, f"reason: say why in a text of at most {MAX_REASON} characters")
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > forms.MAX_REASON or flaw(reason):
+        raise HTTPException(422, f"reason: say why in a text of at most {forms.MAX_REASON} characters")
     where, seen = _which(flow, partition, fields)
     who = Voter(rights.person.id, rights.person.name, "airflow")
     try:
