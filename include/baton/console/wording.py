@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from baton.jsontext import in_one_line
 
 STRONG = 0.5  # share of all contributions from which one counts as strong
 LONGEST = 240  # characters of one detail
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = None) -> str:
@@ -123,9 +125,13 @@ def cell(value: Any) -> str:
     return f"{value:.7g}" if isinstance(value, float) else in_one_line(str(value))
 
 
-def is_digest(value: Any) -> bool:
-    """Whether a cell is a SHA-256, of which people are shown the first digits."""
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+def short(text: str) -> Markup:
+    """A text for HTML; of each SHA-256 in it people are shown the first digits, and all of them where they point at it."""
+    return Markup(_DIGEST.sub(_abbreviated, str(escape(text))))  # noqa: S704 - escaped just there; digits are harmless
+
+
+def _abbreviated(digest: re.Match[str]) -> str:
+    return f'<abbr title="{digest[0]}">{digest[0][:12]}…</abbr>'
 
 
 def meaning(description: str) -> str:

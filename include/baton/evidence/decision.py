@@ -18,12 +18,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import parts
 from baton.errors import BatonError
 from baton.evidence import flow as about_flow
-from baton.evidence import from_ledger, rows
+from baton.evidence import from_ledger, rows, verifier
 from baton.evidence.pack import NEVER, Dossier, document, keys, seal, written
 from baton.jsontext import to_json
+from baton.published import keyed
 from baton.published.rows import DECISIONS, PREDICTIONS, Kind, in_force
 from baton.record import ledger, tables, warehouse
 
@@ -32,17 +32,13 @@ _EFFECT = {"key": "effect", "used_by": "effect"}
 # times that are filled in later -> what is filled in with them
 _FILLED = {"sent_at": (), "undone_at": (), "used_at": ("used_by",), "void_at": ("void_why",)}
 _LONGEST = 64  # characters of a text that is shown; what is longer is a digest, whatever its contract calls it
-_SHOWN = (
-    "decisions_published",
-    "predictions_published",
-    "contract_verdict",
-)  # of entries about the partition; they name nobody
+_SHOWN = (*verifier.PUBLISHED, "contract_verdict")  # of entries about the partition; they name nobody
 _NOT_YET = {
     "duty audit": "the command asks for it, of whom the account that typed is; nothing here proves that it was asked, since whoever "
     "has that account could write the same pack without the command",
     "values": "personal and free ones are digests, salted per entity; the salt stays in the warehouse and goes with the person",
     "proof of the published row": "decision.json has the hash of the row group that holds it, checked against the store when the "
-    "pack was written; the group itself has other entities' rows. The ledger has the hash of the commit's own dataset",
+    "pack was written; the group itself has other entities' rows. Who may read the store compares its bytes with the hash",
     "entries that name the entity": "by place and kind; whoever may read the ledger looks there with `baton ledger show`. What is beside one "
     "that is shown, or newest, has its hash here, as its `prev` or in ledger/proof.json: a guess at all of its content can be tried by that, "
     "also after an erasure",
@@ -133,12 +129,12 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
             **_effects(conn, given, mask, as_of),
         }
     made.files |= {name: written(some) for name, some in found.items()}
-    made.files["decision.json"] = document(_decision(given, mask, who))
+    made.files["decision.json"] = document(_decision(given, mask, who, _told(given, entries)))
     made.from_ledger += (
         [("drift.jsonl", "window_judged", ("version", "verdict", "features"))] if found["drift.jsonl"] else []
     )
     made.asserted += [f"{name}: {len(some)}" for name, some in sorted(found.items()) if some and name != "drift.jsonl"]
-    made.asserted.append("decision.json: the published row, masked, and the hash of the row group that it is in")
+    made.asserted.append("decision.json: the published row, masked, and that it is in the row group")
     used = [{"model": model, "version": version} for model, version in sorted(versions)]
     made.files["keys.json"] = keys(keys_dir if about_flow.manifests(made, used, folder) else None)
     return seal(made, at)
@@ -188,7 +184,13 @@ def _slot(commit: Mapping[str, Any]) -> str:
     return f"{commit['flow']}/{commit['stage']}{mapped}/{commit['partition']}"
 
 
-def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
+def _told(given: Basis, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the ledger was told when the decision was published; nothing of an entry that the pack has not."""
+    said = (json.loads(one["payload"]) for one in entries if one["kind"] in verifier.PUBLISHED and "payload" in one)
+    return next((one for one in said if one.get("commit") == given.published["id"]), {})
+
+
+def _decision(given: Basis, mask: _Mask, who: str, told: Mapping[str, Any]) -> dict[str, Any]:
     said = given.decision or {}
     row = next(((commit, cells) for commit, cells in given.checked if cells is not None), None)
     # a column that no contract names has a header that may be a value
@@ -199,24 +201,32 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
         "decision": {name: said.get(name) for name in ("route", "risk", "money", "models", "decided_at")} if said else None,
         "commit": {name: made[name] for name in ("id", "created_at", "digest", "code", "run_id")}
         | {"rows": made["ref"]["rows"], "sha256": made["ref"]["content_sha256"]},
-        "published": {kind: _group(given, kind) for kind in (DECISIONS, PREDICTIONS)},
+        "published": {kind: _group(given, kind, told) for kind in (DECISIONS, PREDICTIONS)},
         "row": {name: mask.cell(name, value, contract) for name, value in sorted(row[1].items()) if name in contract["columns"]}
         if row and row[1] else {},
     }  # fmt: skip
 
 
-def _group(given: Basis, kind: Kind) -> dict[str, Any] | None:
-    """The row group that the published row was read from, verified by its hash: number, rows, bytes and SHA-256."""
+def _group(given: Basis, kind: Kind, told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row group that the published row was read from, verified by its hash: number, rows, bytes and SHA-256.
+
+    Where the ledger was told of just this dataset, also what leads from the group to the root that it has: `index` and `path`.
+    """
     there = in_force(given.flow, given.partition)
     ref = there.ref(kind) if there is not None else None
     if ref is None:
         return None
-    for number, part in enumerate(parts.of_manifest(ref.uri, ref.content_sha256)):
-        for place, group in enumerate(part.groups[:-1]):
-            if group.rows and group.first <= given.entity <= group.last:
-                return {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
-                        "group_rows": group.rows, "group_bytes": group.bytes, "group_sha256": group.sha256}  # fmt: skip
-    return None
+    groups = list(keyed.row_groups(ref))
+    found = (at for at, (*_, one) in enumerate(groups) if one.first <= given.entity <= one.last)
+    if (index := next(found, None)) is None:
+        return None
+    number, part, place, group = groups[index]
+    said = {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
+            "group_rows": group.rows, "group_bytes": group.bytes, "group_sha256": group.sha256}  # fmt: skip
+    if kind not in told.get("row_groups", {}) or told["datasets"][kind] != ref.content_sha256:
+        return said  # published before the ledger was told, or written anew by an erasure
+    path = keyed.tree_of(one for *_, one in groups).inclusion(index, len(groups))
+    return said | {"index": index, "path": [one.hex() for one in path]}
 
 
 def _score(one: Mapping[str, Any], mask: _Mask, given: Basis) -> dict[str, Any]:

@@ -24,16 +24,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from baton.evidence.proofs import Unproven, continued, cosigned, decoded, head, opened, public_key, root_of, signed_by
+from baton.evidence.proofs import (
+    Unproven,
+    continued,
+    cosigned,
+    decoded,
+    head,
+    included,
+    leaf,
+    opened,
+    public_key,
+    root_of,
+    signed_by,
+)
 
-INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN, MANIFEST = (
+INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN, MANIFEST, DECISION = (
     "index.dsse.json",
     "ledger/checkpoint",
     "ledger/entries.jsonl",
     "ledger/proof.json",
     "ledger/seen.json",
     "model/manifest.json",
+    "decision.json",
 )
+PUBLISHED = ("decisions_published", "predictions_published")  # entries of a partition
 STATEMENT, PAYLOAD, PREDICATE = (
     "https://in-toto.io/Statement/v1",
     "application/vnd.in-toto+json",
@@ -253,6 +267,29 @@ def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[t
             found.append((PROVEN, f"{name}: {said}"))
         if len(pairs) < len(rows):
             found.append((ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the pack has no entry `{kind}`"))
+    return found + (_row_groups(json.loads(good[DECISION]), whole) if DECISION in good else [])
+
+
+def _row_groups(said: dict[str, Any], whole: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Whether the row groups of a decision are among those that were published, as the entry of their publication has them."""
+    of = f"{said['flow']}/{said['partition']}"
+    entries = [json.loads(one["payload"]) for one in whole if one["subject"] == of and one["kind"] in PUBLISHED]
+    entry = next((one for one in entries if one["commit"] == said["commit"]["id"]), {})
+    found = []
+    for kind, group in sorted(said["published"].items()):
+        if group is None:
+            continue
+        name = f"{DECISION}: the hash of the row group that has its {kind}"
+        if "path" not in group:
+            found.append(
+                (ASSERTED, f"{name}: published before the ledger was told, or written anew by an erasure since")
+            )
+            continue
+        tree = entry.get("row_groups", {}).get(kind, {"size": 0, "root": ""})
+        mine, path = leaf(bytes.fromhex(group["group_sha256"])), [bytes.fromhex(one) for one in group["path"]]
+        if not included(group["index"], tree["size"], mine, path, bytes.fromhex(tree["root"])):
+            raise Unproven(f"{name}: it is none of the {tree['size']} that the ledger was told of")
+        found.append((PROVEN, f"{name}: it is one of the {tree['size']} that were published, as an entry says"))
     return found
 
 

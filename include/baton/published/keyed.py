@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import io
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from baton.data import objects, parts
 from baton.data.datasets import DatasetRef
 from baton.data.parts import Group, StoredPart
 from baton.errors import DatasetCorrupt
+from baton.record import tree
+from baton.record.tree import MerkleTree
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +54,23 @@ def find(ref: DatasetRef, key: str, values: Collection[Any], columns: Sequence[s
     except FileNotFoundError as error:
         raise DatasetCorrupt(f"{ref.uri}: an object of it is missing; run its stage again to build it anew") from error
     return pa.concat_tables(found) if found else pa.table({})
+
+
+def row_groups(ref: DatasetRef) -> Iterator[tuple[int, StoredPart, int, Group]]:
+    """The groups that have rows, in the order of these: number of the part, the part, number of the group in it, the group.
+
+    Raises:
+        DatasetCorrupt: the manifest is missing, or another than was committed.
+    """
+    for number, part in enumerate(parts.of_manifest(ref.uri, ref.content_sha256)):
+        for place, group in enumerate(part.groups[:-1]):
+            if group.rows:
+                yield number, part, place, group
+
+
+def tree_of(groups: Iterable[Group]) -> MerkleTree:
+    """The tree over row groups in their order; its leaves are the hashes of their bytes, which hold no key."""
+    return tree.over([bytes.fromhex(one.sha256) for one in groups])
 
 
 def _meets(group: Group, wanted: Sequence[Any]) -> bool:

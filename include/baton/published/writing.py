@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
@@ -15,7 +15,7 @@ from baton.data import parts
 from baton.data.datasets import DatasetRef, DatasetWriter, delete
 from baton.errors import BatonError, StaleAttempt
 from baton.jsontext import to_json
-from baton.published import index
+from baton.published import index, keyed
 from baton.published.rows import DECISIONS, KEY, PREDICTIONS, SORTED, Kind, stored
 from baton.record import tables, warehouse
 
@@ -47,6 +47,7 @@ class Publication:
     decisions: Frames | None = None
     predictions: Frames | None = None
     _refs: dict[Kind, DatasetRef] = field(default_factory=dict)
+    _groups: dict[Kind, dict[str, Any]] = field(default_factory=dict)
     _number: int = 0
     _segment: tuple[int, DatasetRef] | None = None
     _entities: int = 0
@@ -69,7 +70,9 @@ class Publication:
         try:
             for kind, frames in ((DECISIONS, self.decisions), (PREDICTIONS, self.predictions)):
                 if frames is not None:
-                    self._refs[kind] = self._sorted(kind, frames(), name)
+                    self._refs[kind] = ref = self._sorted(kind, frames(), name)
+                    groups = [group for *_, group in keyed.row_groups(ref)]
+                    self._groups[kind] = {"size": len(groups), "root": keyed.tree_of(groups).root(len(groups)).hex()}
             refs = self._refs.values()
             many, shape = sum(ref.rows for ref in refs), index.schema()
             hashes = in_order((table for ref in refs for table in index.hashes_of(ref, KEY)), shape, many, ("hash",))
@@ -90,9 +93,18 @@ class Publication:
         warehouse.after_commit(conn, index.merge_small)
 
     @property
-    def hashes(self) -> dict[Kind, str]:
-        """Content hash (SHA-256) by kind of what was written: of a manifest over its parts and their row groups."""
-        return {kind: ref.content_sha256 for kind, ref in self._refs.items()}
+    def told(self) -> dict[str, Any]:
+        """What the ledger is told of what was written, by kind.
+
+        Returns:
+            datasets: the content hash (SHA-256), of a manifest over its parts and their row groups.
+            row_groups: number of the groups, and the root of the Merkle tree over their hashes: from one group it is reached
+                without the manifest, which holds keys.
+        """
+        return {
+            "datasets": {kind: ref.content_sha256 for kind, ref in self._refs.items()},
+            "row_groups": dict(self._groups),
+        }
 
     def put(self, conn: Connection, commit_id: int, at: str) -> None:
         """The same, of a publication that took place at another time."""

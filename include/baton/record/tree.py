@@ -5,7 +5,7 @@ A leaf is the 32 bytes of an entry's hash. Roots of complete subtrees of 256 ent
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -84,6 +84,12 @@ class MerkleTree:
                 path.append(self.range(first, middle))
                 first, whole = middle, False
         return ([] if whole else [self.range(first, end)]) + path[::-1]
+
+
+def over(entries: Sequence[bytes]) -> MerkleTree:
+    """The tree of entries that are at hand, each by its hash."""
+    leaves = [leaf(one) for one in entries]
+    return MerkleTree(lambda level, number: _folded(leaves[number << level : (number + 1) << level]))
 
 
 def kept(conn: Connection) -> MerkleTree:

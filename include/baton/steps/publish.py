@@ -77,7 +77,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
         publication.enforce(conn, commit_id)
         opened = pd.concat([one for one in asking if len(one)] or asking[:1])
         cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
-        said = {"commit": commit_id, "routes": facts["routes"], "models": used, "datasets": publication.hashes}
+        said = {"commit": commit_id, "routes": facts["routes"], "models": used, **publication.told}
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}", said)
 
     frames = iter(decided())
@@ -153,7 +153,7 @@ def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
-        said = {"commit": commit_id, **facts, "datasets": publication.hashes}
+        said = {"commit": commit_id, **facts, **publication.told}
         ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", said)
 
     if any(ref.kind == "manifest" for ref in scores):  # of one model, or of several that say the same columns

@@ -135,7 +135,9 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
         for model, number in models.items():
             conn.execute(tables.partition_models.insert().values(**where, model=model, version=number, recorded_at=at))
         cases.open_cases(conn, FLOW, key, urgent, {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}})
-        ledger.append(conn, "decisions_published", f"{FLOW}/{key}", {"commit": commit_id, "models": models})
+        ledger.append(
+            conn, "decisions_published", f"{FLOW}/{key}", {"commit": commit_id, "models": models, **published.told}
+        )
 
     run_stage(
         Slot(FLOW, "publish", key), lambda _: StageOutput(decided, {}, on_commit), inputs={"decisions": decide.ref},

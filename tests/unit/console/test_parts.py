@@ -75,6 +75,10 @@ def test_words() -> None:
         wording.details({"models": {"m": 1}, "sha": "x" * 300, "reasons": ["a", "b"], "none": None})
         == "models: m 1 · reasons: a; b"
     )
+    digest = "0123456789abcdef" * 4
+    assert wording.short(f"<b>: {digest}, f/{digest}; {digest}0") == (
+        f'&lt;b&gt;: <abbr title="{digest}">0123456789ab…</abbr>, f/<abbr title="{digest}">0123456789ab…</abbr>; {digest}0'
+    )
 
 
 def test_sparkline() -> None:

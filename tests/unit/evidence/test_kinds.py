@@ -8,6 +8,7 @@ import json
 import random
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -26,8 +27,10 @@ from baton.evidence import decision, flow, from_ledger
 from baton.feedback.cases import decide
 from baton.governance import duties
 from baton.keys import signing_key
+from baton.published import keyed
 from baton.record import ledger, tables, warehouse
 from baton.registry.manifest import DOMAIN
+from baton.retention.person import erase
 from baton.settings import settings
 from baton.stages.slots import Slot, StageOutput, run_stage
 
@@ -171,7 +174,9 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     assert {name for name, cell in told["row"].items() if cell.keys() == {"value"}} == {"amount", "v10", "v14"}
     assert all(told["row"][name].keys() == {"digest"} for name in ("card_holder", "transaction_id", "event_time"))
     assert told["published"]["decisions"]["group_rows"] == 4
-    assert len(told["published"]["decisions"]["group_sha256"]) == 64
+    for kind in ("decisions", "predictions"):
+        line = f"decision.json: the hash of the row group that has its {kind}: it is one of the 1 that were published"
+        assert line in said(found, "proven")
     with warehouse.read() as conn:
         salt = bytes.fromhex(conn.execute(tables.evidence_salts.select()).one().salt)
     assert (
@@ -205,6 +210,23 @@ def test_an_entry_is_in_the_ledger_or_there_is_no_pack(scene: tuple[str, Any], m
             {**one, "hash": other} if one["kind"] == "dataset_committed" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
         with pytest.raises(BatonError, match="do not lead to the root"):
             of_decision(scene)
+
+
+def test_a_row_group_is_one_of_those_that_the_ledger_was_told_of(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_groups, name = keyed.row_groups, "decision.json: the hash of the row group that has its decisions"
+    other = hashlib.sha256(b"other").hexdigest()
+
+    def forged(ref: Any) -> Iterator[Any]:
+        for number, part, place, group in row_groups(ref):
+            yield number, part, place, replace(group, sha256=other)
+
+    with monkeypatch.context() as patch:  # an owner who says another hash, and signs it
+        patch.setattr(keyed, "row_groups", forged)
+        _, found, well = auditor.verify(of_decision(scene), fingerprint())
+        assert not well
+        assert f"{name}: it is none of the 1 that the ledger was told of" in said(found, "failed")
 
 
 def test_a_withheld_entry_and_times_help_nobody_to_guess_it(scene: tuple[str, Any], auditor: ModuleType) -> None:
@@ -340,6 +362,20 @@ def test_what_was_judged_of_the_partition_is_compared_with_the_ledger(
     assert "drift.jsonl: version, verdict, features of 1 of 1 are as an entry `window_judged` says" in said(
         found, "proven"
     )
+
+
+def test_of_a_row_group_that_an_erasure_wrote_anew_nothing_is_proven(
+    scene: tuple[str, Any], auditor: ModuleType
+) -> None:
+    neighbour = next(str(key) for key in range(87654324, 87654328) if str(key) != scene[0])
+    assert erase([neighbour], FLOW, "she asked for it", "ada", dry_run=False).rows["decisions"] == 1
+    data = of_decision(scene)
+    _, found, well = auditor.verify(data, fingerprint())
+    assert well, found
+    assert json.loads(auditor.unpack(data)[0]["decision.json"])["published"]["decisions"]["group_rows"] == 3
+    for kind in ("decisions", "predictions"):
+        line = f"the row group that has its {kind}: published before the ledger was told, or written anew by an erasure"
+        assert line in said(found, "asserted")
 
 
 def test_rows_that_were_erased_since_are_no_contradiction(scene: tuple[str, Any], auditor: ModuleType) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from baton.data import datasets, objects, parts
 from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
+from baton.evidence import proofs
 from baton.published import carrying, index, keyed, writing
 from baton.published.rows import DECISIONS, PREDICTIONS, find, in_force
 from baton.record import migrations, tables, warehouse
@@ -69,6 +70,27 @@ def test_a_key_costs_one_row_group(grouped: datasets.DatasetRef, monkeypatch: py
     assert keyed.find(grouped, "k", ["0004", "0204", "nobody"], ["n"]).column("n").to_pylist() == [8, 9, 408, 409]
     assert keyed.find(grouped, "k", ["nobody"]).num_rows == 0
     assert datasets.read(grouped).shape == (1000, 2)
+
+
+def test_each_row_group_leads_to_the_root_that_the_ledger_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "GROUP", 10)
+    monkeypatch.setattr(parts, "ROWS", 30)
+    monkeypatch.setattr(parts, "STEP", 10)
+    made = written(FLOW, HOURS[0], decisions=[{"entity_key": f"{number:04}"} for number in range(95)])
+    told = made.told["row_groups"][DECISIONS]
+    warehouse.transact(lambda conn: made.enforce(conn, 1))
+    there = in_force(FLOW, HOURS[0])
+    assert there is not None
+    ref = there.ref(DECISIONS)
+    assert ref is not None
+    assert made.told["datasets"] == {DECISIONS: ref.content_sha256}
+    groups = [group for *_, group in keyed.row_groups(ref)]
+    assert (len(groups), told["size"], groups[6].first) == (10, 10, "0060")
+    for number, group in enumerate(groups):
+        path = keyed.tree_of(groups).inclusion(number, len(groups))
+        mine = proofs.leaf(bytes.fromhex(group.sha256))
+        assert proofs.included(number, told["size"], mine, path, bytes.fromhex(told["root"]))
+        assert not proofs.included(number - 1, told["size"], mine, path, bytes.fromhex(told["root"]))
 
 
 def test_a_key_that_lies_across_groups_and_parts_is_found_whole(monkeypatch: pytest.MonkeyPatch) -> None:

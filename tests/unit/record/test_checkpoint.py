@@ -34,10 +34,11 @@ whole = tree.MerkleTree(lambda level, number: plain(number << level, (number + 1
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 13, 64, 129, 300])
 def test_each_entry_of_a_tree_is_proven_and_no_other(size: int) -> None:
-    root = whole.root(size)
-    assert root == plain(0, size)
+    root, at_hand = whole.root(size), tree.over(LEAVES[:size])
+    assert root == plain(0, size) == at_hand.root(size)
     for index in range(size):
         path, leaf = whole.inclusion(index, size), tree.leaf(LEAVES[index])
+        assert at_hand.inclusion(index, size) == path
         assert proofs.included(index, size, leaf, path, root)
         assert not proofs.included(index, size, tree.leaf(b"\0" * 32), path, root)
         assert not proofs.included(index, size, leaf, [*path, root], root)

@@ -98,6 +98,9 @@ def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> 
     assert record.payload["commit"] == result.commit_id
     assert record.payload["routes"] == {"clear": 1, "review": 1}
     assert record.payload["datasets"] == in_force("decisions", "predictions")
+    groups = record.payload["row_groups"]
+    assert {kind: (one["size"], len(one["root"])) for kind, one in groups.items()} == {
+        "decisions": (1, 64), "predictions": (1, 64)}  # fmt: skip
 
 
 def test_what_a_model_accepts_is_published_with_how_strange_each_text_is() -> None:

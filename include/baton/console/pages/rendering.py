@@ -26,10 +26,9 @@ def environment() -> Environment:
     )  # fmt: skip
     words = (
         wording.when, wording.day, wording.partition, wording.ago, wording.count, wording.money, wording.figure, wording.plural,
-        wording.cell, wording.meaning, wording.details, wording.sentence,
+        wording.cell, wording.meaning, wording.details, wording.sentence, wording.short,
     )  # fmt: skip
     made.filters |= {one.__name__: one for one in words}
-    made.tests["digest"] = wording.is_digest
     made.globals["metric_line"] = metric_line
     made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")
     made.globals["script"] = (TEMPLATES / "console.js").read_text(encoding="utf-8")
