@@ -1,6 +1,6 @@
 """A year of history: what every wake-up, page and command costs when there are 8,760 hourly partitions behind it.
 
-    python tests/bench/bench_year.py [seed]                 build the year once (minutes, 8 GB under <BATON_HOME>/bench/year), measure
+    python tests/bench/bench_year.py [seed]                 build the year once (minutes, 5 GB under <BATON_HOME>/bench/year), measure
     python tests/bench/bench_year.py measure NAME           one of them, in this process, as JSON
 
 Each is measured in a process of its own, after its imports: seconds, statements sent to the warehouse, peak memory. A

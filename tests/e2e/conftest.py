@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from baton.files import place
 from baton.packs.demos import prepare_data
 from baton.services import companions
 from baton.services.airflow_api import Orchestrator
@@ -18,6 +19,9 @@ from baton.settings import settings
 from baton_demo.financial_crime import story
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 from baton_demo.story import Demo
+
+if TYPE_CHECKING:
+    from catalogue import Catalogue
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 sys.path.insert(0, str(Path(__file__).parent))  # people's desks
@@ -30,12 +34,22 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def services(hold: Path) -> Iterator[Services]:
+def catalogue() -> Iterator[Catalogue]:
+    """Who is told of every commit and version of these tests."""
+    from catalogue import TOKEN, listening
+
+    place(settings().secrets_dir / "lineage_token", TOKEN)
+    with listening() as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
+def services(hold: Path, catalogue: Catalogue) -> Iterator[Services]:
     """Airflow and MLflow with the project's DAGs, nothing on schedule, in the tests' BATON_HOME."""
     from kills import ENVIRONMENT
 
     companions.fetch_files(settings())
-    extra = {**ENVIRONMENT, "BATON_HOLD": str(hold), "BATON_SCHEDULES": "false"}
+    extra = {**ENVIRONMENT, "BATON_HOLD": str(hold), "BATON_SCHEDULES": "false", "BATON_LINEAGE_URL": catalogue.url}
     with Services(extra_env=extra, report=print) as started:
         yield started
     settings.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from sqlalchemy import func, select
 
 from baton.console.queries.trace import trace
 from baton.data.datasets import DatasetRef, read, verifies
+from baton.lineage import telling
+from baton.lineage.events import COMMITTED, OF_MODELS
 from baton.packs.pack import load_pack
 from baton.quarantine.records import accounting
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.registry.review import champion_moved
+from baton.settings import settings
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
@@ -213,6 +217,37 @@ def test_ledger_verifies_and_knows_the_milestones(summary: dict[str, Any]) -> No
     for kind in ("dataset_committed", "contract_verdict", "version_registered", "gate_verdict", "approval",
                  "decisions_published", "labels_arrived", "window_judged", "retraining_requested", "case_decided"):  # fmt: skip
         assert ledger.entries(kind=kind, limit=1), kind
+
+
+def test_a_catalogue_hears_of_every_commit_and_version(
+    summary: dict[str, Any], catalogue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = telling.standing()
+    assert told is not None
+    assert told.seq > telling.newest() / 2, "tasks tell of what they commit, not this test"
+    monkeypatch.setenv("BATON_LINEAGE_URL", catalogue.url)
+    settings.cache_clear()
+    until = time.monotonic() + 60
+    while (waits := telling.tell(again=True)) and time.monotonic() < until:  # a task may be telling just now
+        time.sleep(1)
+    told = telling.standing()
+    assert told is not None
+    assert (waits, told.refused, catalogue.strangers) == ("", 0, 0)
+    kinds = (COMMITTED, *OF_MODELS)
+    entries = [one.seq for kind in kinds for one in ledger.entries(kind=kind, limit=100_000)]
+    models = [one["dataset"]["facets"]["baton_model"]["entry"] for one in catalogue.heard if "dataset" in one]
+    runs = {
+        way: {one["run"]["runId"]: one for one in catalogue.heard if one.get("eventType") == way}
+        for way in ("START", "COMPLETE")
+    }
+    assert runs["START"].keys() == runs["COMPLETE"].keys()
+    commits = [one["run"]["facets"]["baton_commit"]["entry"] for one in runs["COMPLETE"].values()]
+    assert {seq for seq in [*models, *commits] if seq <= told.seq} == {
+        seq for seq in entries if told.first < seq <= told.seq
+    }
+    assert {f"{FLOW}.{stage}" for stage in ("ingest", "contract", f"score__{MODEL}", "decide", "publish")} <= {
+        one["job"]["name"] for one in runs["COMPLETE"].values()
+    }
 
 
 def test_partition_takes_at_most_seven_task_instances(summary: dict[str, Any], demo: Demo) -> None:

@@ -274,7 +274,7 @@ def _row_groups(said: dict[str, Any], whole: list[dict[str, Any]]) -> list[tuple
     """Whether the row groups of a decision are among those that were published, as the entry of their publication has them."""
     of = f"{said['flow']}/{said['partition']}"
     entries = [json.loads(one["payload"]) for one in whole if one["subject"] == of and one["kind"] in PUBLISHED]
-    entry = next((one for one in entries if one["commit"] == said["commit"]["id"]), {})
+    entry: dict[str, Any] = next((one for one in entries if one["commit"] == said["commit"]["id"]), {})
     found = []
     for kind, group in sorted(said["published"].items()):
         if group is None:
