@@ -38,6 +38,7 @@ def catalogue() -> Iterator[Catalogue]:
     """Who is told of every commit and version of these tests."""
     from catalogue import TOKEN, listening
 
+    settings().secrets_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     place(settings().secrets_dir / "lineage_token", TOKEN)
     with listening() as here:
         yield here
