@@ -3,13 +3,15 @@
 A boosted model's trees are small and many. Each tree is a word of bits, one a leaf, from left to right. A split that sends a row
 right rules out the leaves to its left; when all have spoken, the lowest bit left is the row's leaf (QuickScorer, Lucchese et
 al. 2015). What all splits on one feature say of a value is one line of a table, so a row costs one look-up a feature in
-place of a branch a node. The tables are arrays made anew for each call: nothing is compiled, kept or loaded.
+place of a branch a node. The tables are arrays made from a loaded booster and gone with it: nothing is compiled or stored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import lightgbm
 import numpy as np
@@ -27,7 +29,7 @@ class Splits:
     Attributes:
         column: of the matrix.
         thresholds: shape (m,), rising, each once.
-        masks: shape (m + 2, trees): the leaves that stay where k thresholds lie below the value, k = 0..m; last, of a null.
+        masks: shape (m + 2, trees): the bits that stay where k thresholds lie below the value, k = 0..m; last, of a null.
     """
 
     column: int
@@ -47,13 +49,18 @@ class Tables:
     values: np.ndarray
 
 
+_KNOWN: WeakKeyDictionary[lightgbm.Booster, tuple[Tables | None, float]] = WeakKeyDictionary()
+
+
 def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
     """`booster.predict(matrix)` on one thread, equal to 1e-12, in about a fifth of its time where rows and trees allow it.
 
     Args:
         matrix: float64, shape (rows, columns).
     """
-    found, slope = tables(booster.dump_model()) if len(matrix) >= ROWS else (None, 1.0)
+    if len(matrix) >= ROWS and booster not in _KNOWN:
+        _KNOWN[booster] = tables(booster.dump_model())
+    found, slope = _KNOWN[booster] if len(matrix) >= ROWS else (None, 1.0)
     if found is None:
         return np.asarray(booster.predict(matrix, num_threads=1))
     return expit(slope * _sums(found, matrix))
@@ -104,7 +111,7 @@ def tables(model: dict[str, Any]) -> tuple[Tables | None, float]:
         if not _walk(tree["tree_structure"], number, found, splits):
             return None, 1.0
         values[number, : len(found)] = found
-    made = [_feature(column, splits[column], len(trees), width) for column in sorted(splits)]
+    made = [splits_on(column, splits[column], len(trees), width) for column in sorted(splits)]
     return Tables(made, values), float(slope)
 
 
@@ -113,19 +120,33 @@ def _walk(node: dict[str, Any], tree: int, leaves: list[float], splits: dict[int
     if "split_index" not in node:
         leaves.append(node["leaf_value"])
         return "leaf_coeff" not in node  # a linear tree has a line in each leaf
-    if node["decision_type"] != "<=" or node["missing_type"] not in ("None", "NaN"):
+    if not is_plain(node):
         return False
     first = len(leaves)
     if not _walk(node["left_child"], tree, leaves, splits):
         return False
-    # without nulls in training LightGBM takes a null for a zero
-    null_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
     left = (1 << len(leaves)) - (1 << first)
-    splits.setdefault(node["split_feature"], []).append((node["threshold"], tree, left, null_left))
+    splits.setdefault(node["split_feature"], []).append((node["threshold"], tree, left, null_goes_left(node)))
     return _walk(node["right_child"], tree, leaves, splits)
 
 
-def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> Splits:
+def is_plain(node: dict[str, Any]) -> bool:
+    """Whether a split of a dumped tree asks if a number is at most a threshold, or null."""
+    return node["decision_type"] == "<=" and node["missing_type"] in ("None", "NaN")
+
+
+def null_goes_left(node: dict[str, Any]) -> bool:
+    """Where a plain split sends a null: without nulls in training LightGBM takes it for a zero."""
+    return bool(node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0)
+
+
+def splits_on(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> Splits:
+    """What splits on a feature say.
+
+    Args:
+        splits: threshold, tree, the bits of the tree that go where a row is sent to the right, whether a null is sent left.
+        width: bits of a tree's word.
+    """
     every = (1 << width) - 1
     thresholds = np.unique([threshold for threshold, *_ in splits])
     masks = np.full((len(thresholds) + 2, trees), every, np.dtype(f"uint{width}"))
@@ -143,26 +164,39 @@ def _sums(model: Tables, matrix: np.ndarray) -> np.ndarray:
     """The sum of each row's leaves, shape (rows,)."""
     trees, width = model.values.shape
     kind = np.dtype(f"uint{width}")
-    mask, other = np.empty((JUDGED, trees), kind), np.empty((JUDGED, trees), kind)
+    lowest = np.empty((JUDGED, trees), kind)
     at, value = np.empty((JUDGED, trees), np.intp), np.empty((JUDGED, trees))
     before, one = np.arange(trees) * width - 1, kind.type(1)
     result = np.empty(len(matrix))
-    for begin in range(0, len(matrix), BINNED):
-        lines = [_lines(feature, matrix[begin : begin + BINNED]) for feature in model.features]
-        part = result[begin : begin + BINNED]
-        for start in range(0, len(part), JUDGED):
-            rows = slice(start, min(start + JUDGED, len(part)))
-            size = rows.stop - start
-            kept, said, leaf, given = mask[:size], other[:size], at[:size], value[:size]
-            kept.fill(~kind.type(0))
-            for feature, line in zip(model.features, lines, strict=True):
-                np.take(feature.masks, line[rows], axis=0, out=said, mode="clip")  # `clip`: without a copy of `out`
-                np.bitwise_and(kept, said, out=kept)
-            np.bitwise_xor(kept, np.subtract(kept, one, out=said), out=said)  # ones up to the lowest bit
-            np.add(np.bitwise_count(said), before, out=leaf)
-            np.take(model.values, leaf, out=given, mode="clip")
-            part[rows] = given.sum(axis=1)
+    for rows, kept in answers(model.features, trees, kind, matrix):
+        up_to, leaf, given = lowest[: len(kept)], at[: len(kept)], value[: len(kept)]
+        np.bitwise_xor(kept, np.subtract(kept, one, out=up_to), out=up_to)  # ones up to the lowest bit
+        np.add(np.bitwise_count(up_to), before, out=leaf)
+        np.take(model.values, leaf, out=given, mode="clip")
+        result[rows] = given.sum(axis=1)
     return result
+
+
+def answers(
+    features: list[Splits], trees: int, kind: np.dtype[Any], matrix: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """What is left of each tree's word once all features have spoken: rows, and their words of shape (rows, trees).
+
+    The words are overwritten by the next rows'.
+    """
+    mask, other = np.empty((JUDGED, trees), kind), np.empty((JUDGED, trees), kind)
+    for begin in range(0, len(matrix), BINNED):
+        lines = [_lines(feature, matrix[begin : begin + BINNED]) for feature in features]
+        end = min(begin + BINNED, len(matrix))
+        for start in range(begin, end, JUDGED):
+            rows = slice(start, min(start + JUDGED, end))
+            here = slice(rows.start - begin, rows.stop - begin)
+            kept, said = mask[: rows.stop - start], other[: rows.stop - start]
+            kept.fill(~kind.type(0))
+            for feature, line in zip(features, lines, strict=True):
+                np.take(feature.masks, line[here], axis=0, out=said, mode="clip")  # `clip`: without a copy of `out`
+                np.bitwise_and(kept, said, out=kept)
+            yield rows, kept
 
 
 def _lines(feature: Splits, matrix: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Per-row contributions of features: which way, and how strongly, each one moved the score.
 
-Trees of LightGBM: TreeSHAP in log-odds, computed by LightGBM itself (`pred_contrib`).
+Trees of LightGBM: TreeSHAP in log-odds, as LightGBM itself computes it (`pred_contrib`), of many rows faster.
 Linear models: coefficient times the standardised value, in log-odds.
 Forests: along the path of a row through a tree, each split's change of the node's share of positives belongs to the
     feature it splits on; averaged over the trees. Contributions and the mean share at the roots add up to
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baton.families import shapley
 from baton.families.base import Reasons
 from baton.families.tabular.calibration import logit
 from baton.families.tabular.estimators import EstimatorKind
@@ -27,7 +28,7 @@ def contributions(predictor: Any, kind: EstimatorKind, matrix: np.ndarray, basel
         baseline: an ordinary row, shape (columns,): the medians of training.
     """
     if kind.name == "boosting":
-        return np.asarray(predictor.predict(matrix, pred_contrib=True, num_threads=1))[:, :-1]
+        return shapley.contributions(predictor, matrix)
     if kind.name == "linear":
         return predictor[0].transform(matrix) * predictor[-1].coef_[0]
     if kind.name == "forest":
