@@ -47,7 +47,8 @@ class Agreed:
         """
         known = self.digests or {}
         now = {one: content.now_of(one).digest for one in dict.fromkeys([*known, *content.on_disk(self.wanted)])}
-        if moved := [id_of(one) for one, digest in now.items() if known.get(one) != digest]:
+        # what was not there has no digest, and is as it was if it still is not
+        if moved := [id_of(one) for one, digest in now.items() if known.get(one, content.GONE.digest) != digest]:
             raise NotAgreed(
                 f"{user}: {', '.join(sorted(moved))} changed while it ran, so nobody can tell what it worked by: nothing was committed. "
                 "Clear the task once the file is the one that is in force"

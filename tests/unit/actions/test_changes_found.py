@@ -170,6 +170,17 @@ def test_a_duty_is_not_theirs_whom_nobody_agreed_to(pack: Path) -> None:
         assert not duties.lacks(conn, "contract:shop/orders", "audit", duties.Who("mallory"))
 
 
+def test_a_pack_that_never_had_a_governance_works_without(pack: Path) -> None:
+    text = (pack / "governance.yaml").read_text()
+    (pack / "governance.yaml").unlink()
+    assert checked().ref.rows == 3
+    assert activated(GOVERNANCE) == []
+    agreed = changes.require([("shop", "contract", "orders")], "stage shop_flow.late")
+    (pack / "governance.yaml").write_text(text)
+    with pytest.raises(NotAgreed, match=f"stage shop_flow.late: {GOVERNANCE} changed while it ran"):
+        agreed.require_unchanged("stage shop_flow.late")
+
+
 def test_a_gone_governance_is_a_change_too(pack: Path) -> None:
     checked()
     (pack / "governance.yaml").unlink()
