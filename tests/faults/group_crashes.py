@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +44,9 @@ class Shared:
     def params(self, number: int) -> dict[str, int]:
         return {"version": self.version, "number": number}
 
+    def digest(self, number: int, _head: slots.StageResult) -> str:
+        return input_digest({}, self.params(number), {}, "crash harness")
+
     def act(self, stop: Any) -> dict[str, Any]:
         slot = slots.Slot(self.flow, "stage", PARTITION, self.number)
         keys = [f"e{self.number * EACH + row}" for row in range(EACH)]
@@ -54,8 +58,8 @@ class Shared:
                 params=self.params(self.number), models={}, code="crash harness", run_id="harness",
             )  # fmt: skip
             slots.FAULT = lambda point: stop(f"whole_{point}")
-            digests = [input_digest({}, self.params(number), {}, "crash harness") for number in range(self.of)]
-            whole = groups.whole_if_complete(slot, digests)
+            digests = [partial(self.digest, number) for number in range(self.of)]
+            whole = groups.whole_if_complete(slot, made, digests)
         except StaleAttempt:
             return {"at": "stale"}
         return {"at": "done", "commit": made.commit_id, "whole": None if whole is None else whole.commit_id}

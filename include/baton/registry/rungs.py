@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from baton.record import ledger, warehouse
 from baton.record.tables import rungs
 
-AS_FIXED, EARLIER, RULES = "champion", "previous", "rules"
+AS_FIXED, EARLIER, RULES = DOWN = "champion", "previous", "rules"
 NO_VERSION = 0  # of scores that rules made
 DEGRADED, RECOVERED = "model_degraded", "model_recovered"
 

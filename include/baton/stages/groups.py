@@ -6,6 +6,8 @@ has committed, their results are one: a manifest that names their parts in order
 were made of, as one task would have had it. So whoever reads a stage's head finds all rows, or those of before; a slot of a group is
 nobody's but its stage's, and one that a later, smaller batch has no use for is found from nowhere. A batch of one part is one
 task, and commits in the stage's own slot.
+
+What is put on record about a stage's result is so of the whole, in the commit that names it: a step says how (`Join`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from baton.data import stored
 from baton.data.datasets import DatasetRef
@@ -93,21 +96,60 @@ def shared(inputs: Mapping[str, DatasetRef], group: Portion) -> list[dict[str, D
 Judge = Callable[[Sequence[DatasetRef]], object]
 """Raises ContractBroken where results that were judged one by one break a rule together."""
 
+Joined = tuple[dict[str, Any], Callable[[Connection, int], None] | None]
+Join = Callable[[Slot, Sequence[Mapping[str, Any]]], Joined]
+"""From the stage's own slot and the facts of its groups, in order: the facts of all, and what is called in the transaction that names
+them as one (see `StageOutput.on_commit`)."""
 
-def whole_if_complete(slot: Slot, digests: Sequence[str], judge: Judge = len) -> StageResult | None:
+
+def alike(_slot: Slot, facts: Sequence[Mapping[str, Any]]) -> Joined:
+    """What groups have in common: facts that all have alike, the sum of `rows_in`, and what any of them says of `degraded`, once."""
+    said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
+    if all("rows_in" in one for one in facts):
+        said["rows_in"] = sum(one["rows_in"] for one in facts)
+    if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
+        said["degraded"] = degraded
+    return said, None
+
+
+def whole_if_complete(
+    slot: Slot, mine: StageResult, digests: Sequence[Callable[[StageResult], str]], judge: Judge = len, join: Join = alike
+) -> StageResult | None:  # fmt: skip
     """Name the groups' results as the stage's, where all are there.
+
+    One that is degraded counts where it was computed since the whole was named last, and for this run, by a task before this
+    one: else its own task may be about to try again. Where nobody knows, the task that reads the stage names the whole.
 
     Args:
         slot: of one of them.
-        digests: of what each is made of, in order.
-        judge: see `whole`.
+        mine: what its task has just made, or found.
+        digests: of what each is made of, in order: what the head that is found needs to have.
+        judge, join: see `whole`.
     """
     own = Slot(slot.flow, slot.stage, slot.partition)
     found = slots.heads_of_groups(own, len(digests))
-    if [one.digest for one in found] != list(digests):
+    if len(found) < len(digests) or any(one.digest != of(one) for of, one in zip(digests, found, strict=True)):
         return None
-    mine = found[slot.map_index]
-    return whole(own, [one.ref for one in found], [one.facts for one in found], mine.models, judge)
+    if _perhaps_again(own, mine, [one for one in found if one.commit_id != mine.commit_id]):
+        return None
+    models = found[slot.map_index].models
+    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judge, join)
+
+
+def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, Any]:
+    """The same with what the head of another group came after: each group is computed anew by itself (`slots.recomputed_after`)."""
+    state, of_head = params.get("state", {}), head.params.get("state", {})
+    return {**params, "state": {**state, "after": of_head.get("after")}} if "after" in state else params
+
+
+def _perhaps_again(own: Slot, mine: StageResult, others: Sequence[StageResult]) -> bool:
+    """Whether one of the others is degraded, and its task may be about to compute it anew (`slots.recomputed_after`)."""
+    degraded = [one for one in others if one.facts.get("degraded") and "after" in one.params.get("state", {})]
+    if not degraded or mine.cached:  # found again: the stage is repeated, by this task alone or by all
+        return bool(degraded)
+    before = slots.head(own)
+    named = [ref.uri for ref in _named_by(before)] if before is not None else []
+    return any(one.run_id != mine.run_id or one.ref.uri in named for one in degraded)
 
 
 def whole(
@@ -116,25 +158,21 @@ def whole(
     facts: Sequence[Mapping[str, Any]],
     models: Mapping[str, Any],
     judge: Judge = len,
+    join: Join = alike,
 ) -> StageResult:
     """Commit the results of a stage's groups as its result; the same again changes nothing.
 
     Args:
         slot: the stage's own.
-        refs, facts: of the groups, in order. Facts of all: those that all have alike, the sum of `rows_in`, and what any of them
-            says of `degraded`.
+        refs, facts: of the groups, in order.
         judge: asked before they are named; by default they have no contract.
+        join: makes the facts of all, and what is put on record with the commit.
 
     Raises:
         StaleAttempt: another attempt names other results at the same time.
     """
     parts = {f"{_GROUP}{number}": ref for number, ref in enumerate(refs)}
     inputs = {**_together(refs), **parts}
-    said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
-    if all("rows_in" in one for one in facts):
-        said["rows_in"] = sum(one["rows_in"] for one in facts)
-    if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
-        said["degraded"] = degraded
     # a group that was computed anew because its object was damaged has the same content elsewhere
     objects = [ref.uri.rpartition("/")[2] for ref in refs]
     about = {
@@ -146,7 +184,8 @@ def whole(
     def make(path: str) -> Made:
         judge(refs)
         slots.FAULT("computed")
-        return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, None
+        said, on_commit = join(slot, facts)
+        return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, on_commit
 
     for _ in range(TRIES):
         try:
@@ -174,6 +213,10 @@ def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
     """The groups' results that a commit names as one, in order; of any other commit, by its params and inputs, none."""
     many = params["groups"] if set(params) == {"groups"} else 0
     return [DatasetRef.from_dict(dict(inputs[f"{_GROUP}{number}"])) for number in range(many)]
+
+
+def _named_by(whole: StageResult) -> list[DatasetRef]:
+    return groups_of(whole.params, {name: ref.to_dict() for name, ref in whole.inputs.items()})
 
 
 def _named(_slot: Slot, result: StageResult) -> bool:

@@ -73,6 +73,11 @@ class StageJob(Generic[O]):
         flow = f"{self.flow}{DRY}" if self.dry_run else self.flow
         return Slot(flow, self.stage, self.partition, self.map_index if self.group is None else self.group.map_index)
 
+    @property
+    def shared(self) -> bool:
+        """Whether others have other rows of the stage's batch; what is put on record is then said of all of them (`Step.join`)."""
+        return self.group is not None and self.group.of > 1
+
     def load_pack(self) -> Pack:
         """The pack's specs, parsed."""
         return load_pack(self.pack)

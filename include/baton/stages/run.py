@@ -20,7 +20,7 @@ from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
 from baton.stages.job import StageJob
-from baton.stages.slots import StageOutput, StageResult, run_stage
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton.stages.step import Announced, ColumnsOf, Keywords, Read, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
@@ -86,12 +86,30 @@ def run(job: StageJob[Any]) -> StageResult:
             job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
         )
         if together and not (isinstance(found, Step) and found.apart):
-            digests = [input_digest(one, told, job.models, code) for one, told in zip(together, each, strict=True)]
-            groups.whole_if_complete(job.slot, digests, judge)
+            digests = [partial(_digest, one, told, job.models, code) for one, told in zip(together, each, strict=True)]
+            groups.whole_if_complete(job.slot, result, digests, judge, joined_by(job.step, job.dry_run))
     except NotAgreed:  # if by the firewall, in the commit's transaction: what it asked was rolled back with it
         changes.require(content.table_of(job.pack, policy.FILE.removesuffix(".yaml")), user, job.flow)
         raise
     return result
+
+
+def _digest(
+    inputs: Mapping[str, DatasetRef], params: Mapping[str, Any], models: Mapping[str, int], code: str, head: StageResult
+) -> str:
+    """What a group's head needs to have, whose task has these inputs."""
+    return input_digest(inputs, groups.as_repeated(params, head), models, code)
+
+
+def joined_by(path: str, dry_run: bool) -> groups.Join:
+    """How a stage's step, by its dotted path, joins the facts of its groups; a dry run puts nothing on record."""
+
+    def join(slot: Slot, facts: Sequence[Mapping[str, Any]]) -> groups.Joined:
+        found = resolve(path)
+        said, on_commit = ((found.join if isinstance(found, Step) else None) or groups.alike)(slot, facts)
+        return said, None if dry_run else on_commit
+
+    return join
 
 
 def announce(job: StageJob[Any]) -> Announced | None:

@@ -100,7 +100,7 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A committed version of a slot; `cached` is True when this call did not compute it; what it was made with: `params`, `models`, `inputs`."""
+    """A committed version of a slot; `cached` is True when this call did not compute it; what it was made with: `params`, `models`, `inputs`; for which run."""
 
     ref: DatasetRef
     facts: dict[str, Any]
@@ -111,6 +111,7 @@ class StageResult:
     params: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, int | str] = field(default_factory=dict)
     inputs: Mapping[str, DatasetRef] = field(default_factory=dict)
+    run_id: str | None = None
 
 
 def run_stage(
@@ -368,7 +369,7 @@ def _result(row: Mapping[Any, Any], cached: bool = True) -> StageResult:
     inputs = {name: DatasetRef.from_dict(given) for name, given in row["inputs"].items()}
     return StageResult(
         DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], cached, row["digest"], row["created_at"], row["params"],
-        row["models"], inputs,
+        row["models"], inputs, row["run_id"],
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from baton.governance.content import Named
+    from baton.stages.groups import Join
     from baton.stages.job import StageJob
 
 
@@ -89,6 +90,7 @@ class Step:
         uses: files of the packs that it works by, which people have to have agreed to (`baton.actions.changes`).
         apart: the results of groups are not named as one when all are there: another step takes them, and judges the whole.
         announce: says what tasks may do for it, where its flow has such tasks and there is much to do; None: it does all itself.
+        join: of groups, what the stage's whole says and puts on record; None: what they have in common.
     """
 
     func: Callable[[StageJob[Any]], StageOutput]
@@ -97,6 +99,7 @@ class Step:
     uses: Uses | None = None
     apart: bool = False
     announce: Callable[[StageJob[Any]], Announced | None] | None = None
+    join: Join | None = None
 
     def look(self, job: StageJob[Any]) -> tuple[StageJob[Any], Mapping[str, Any]]:
         """The job with what the fingerprint read, and the state."""
@@ -115,9 +118,10 @@ def engine_step(
     uses: Uses | None = None,
     apart: bool = False,
     announce: Callable[[StageJob[Any]], Announced | None] | None = None,
+    join: Join | None = None,
 ) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
     """Mark a function as an engine step, see `Step`; the class of its options stands in the same module, for `wiring.check`."""
-    return lambda func: Step(func, options, fingerprint, uses, apart, announce)
+    return lambda func: Step(func, options, fingerprint, uses, apart, announce, join)
 
 
 @overload

@@ -3,25 +3,34 @@
 What is wrong with a model is answered by the next rung and not by a retry: it cannot be loaded, cannot be fetched (the
 registry's own patience is over by then), fails on these rows, or its scores break their contract. What is wrong
 with the warehouse or the store is raised, and Airflow tries again.
+
+Tasks that share a batch climb each for its own rows. Of all rows the lowest rung is on record, once, when they are named as one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
+from sqlalchemy import Connection
 
 from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.errors import BatonError, RegistryRefused, ServiceError
 from baton.families import family
 from baton.packs.pack import find_model
+from baton.record import ledger
+from baton.registry import rungs
 from baton.registry.client import Registry, champions
 from baton.registry.rungs import AS_FIXED, EARLIER, NO_VERSION, RULES
+from baton.stages import groups
 from baton.stages.job import StageJob
+from baton.stages.slots import Slot
 from baton.stages.step import resolve
 
 PATIENCE = 10.0  # seconds for a registry that is down: somebody else can score
 _SAID = 300  # characters of a reason
+LADDER = "ladder"  # fact of one of those that score a batch between them
 
 
 class OutOfContract(BatonError):
@@ -76,7 +85,7 @@ class Climb:
 
     def _by_version(self, data: pd.DataFrame) -> pd.DataFrame | None:
         """By the first of the versions that are left; None where none of them can."""
-        model, behind = self._model, f" from row {self._rows + 1} on" if self._rows else ""
+        model, behind = self._model, self._behind() if self._rows else ""
         while self._left:
             version = self._left[0]
             try:
@@ -97,6 +106,14 @@ class Climb:
             return frame
         return None
 
+    def _behind(self) -> str:
+        """Which rows a version does not score that has scored those before; counted in the batch."""
+        group = self._job.group
+        if group is None or group.of == 1:
+            return f" from row {self._rows + 1} on"
+        start, end = group.edges[group.number : group.number + 2]
+        return f" rows {start + self._rows + 1} to {end}"
+
     def _scored(self, registry: Registry, version: int, data: pd.DataFrame) -> pd.DataFrame:
         _, spec = find_model(self._model)
         maker = family(spec.family)
@@ -108,6 +125,47 @@ class Climb:
         frame.insert(1, "model", self._model)
         frame.insert(2, "version", version)
         return frame
+
+    def facts(self) -> dict[str, Any]:
+        """Of the rows so far: `rung`, `version`, perhaps `mlflow` and `degraded`; and `ladder`, of which `record` makes a record."""
+        facts: dict[str, Any] = {"rung": self.rung, "version": self.version}
+        if self.address:
+            facts["mlflow"] = self.address
+        if self.rung != AS_FIXED:
+            other = f"the rules {self._rules}" if self.version is None else f"version {self.version}, another champion,"
+            verb = "score" if self.version is None else "scores"
+            facts["degraded"] = [f"{'; '.join(self.why)}; {other} {verb} instead"]
+        refused = {str(version): why for version, why in self.refused.items()}
+        return facts | {LADDER: {"model": self._model, "why": list(self.why), "refused": refused}}
+
+
+def joined(slot: Slot, facts: Sequence[Mapping[str, Any]]) -> groups.Joined:
+    """Of a stage whose groups have climbed: the lowest rung of all and every reason, recorded when they are named as one."""
+    said, _ = groups.alike(slot, facts)
+    if any(LADDER not in one for one in facts):  # without a fallback
+        return said, None
+    lowest = _lowest(facts)
+    about = {name: lowest[name] for name in ("rung", "version", "mlflow") if name in lowest}
+    return {name: one for name, one in said.items() if name != LADDER} | about, partial(record, slot, facts)
+
+
+def record(slot: Slot, facts: Sequence[Mapping[str, Any]], conn: Connection, _commit_id: int) -> None:
+    """Put on record, in the transaction of their commit, who scored a batch: the lowest rung of all that scored some of its rows.
+
+    Args:
+        facts: of each of them, see `Climb.facts`.
+    """
+    lowest, ladders = _lowest(facts), [one[LADDER] for one in facts]
+    model, rung, version = lowest[LADDER]["model"], lowest["rung"], lowest["version"]
+    for refused, why in {k: v for one in ladders[::-1] for k, v in one["refused"].items()}.items():
+        ledger.append(conn, "version_refused", f"{model}/{refused}", {"reason": why, "instead": version})
+    reasons = dict.fromkeys(why for one in ladders for why in one["why"])
+    rungs.record(conn, slot.flow, model, slot.partition, rung, version, "; ".join(reasons))
+
+
+def _lowest(facts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of two on one rung, who found more wrong: it may have another version."""
+    return max(facts, key=lambda one: (rungs.DOWN.index(one["rung"]), len(one[LADDER]["why"])))
 
 
 def by_rules(job: StageJob[Any], model: str, data: pd.DataFrame, path: str) -> pd.DataFrame:

@@ -18,15 +18,13 @@ from baton.errors import SpecError
 from baton.families import ROW_LOCAL, family
 from baton.governance import content
 from baton.packs.pack import find_model
-from baton.record import ledger
-from baton.registry import rungs
 from baton.registry.client import Registry
 from baton.specs.base import Share
 from baton.stages.job import StageJob
 from baton.stages.run import reader
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import OnEngine, Read, engine_step
-from baton.steps.ladder import Climb
+from baton.steps.ladder import LADDER, Climb, joined, record
 from baton.usage import used
 from baton.usage.used import Consumer, Use
 
@@ -61,7 +59,10 @@ def _state(job: StageJob[ScoreOptions]) -> dict[str, Any]:
 
 
 @engine_step(
-    ScoreOptions, fingerprint=_state, uses=lambda job: content.read_by_code(job.pack) if job.options.fallback else []
+    ScoreOptions,
+    fingerprint=_state,
+    uses=lambda job: content.read_by_code(job.pack) if job.options.fallback else [],
+    join=joined,
 )
 def score(job: StageJob[ScoreOptions]) -> StageOutput:
     """Score every row with the version recorded for this partition.
@@ -129,14 +130,15 @@ def _with_fallback(job: StageJob[ScoreOptions], began: float) -> StageOutput:
         frame = climb.score(rows)
         by[climb.version] += len(frame)
         facts.clear()  # what the last rows are scored with is the lowest rung
-        facts.update(_said(climb, rules))
+        facts.update(climb.facts())
+        if not job.shared:
+            facts.pop(LADDER)
         return frame
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         _count(job, began, by, conn, commit_id)
-        for version, why in climb.refused.items():
-            ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": climb.version})
-        rungs.record(conn, job.flow, name, job.partition, climb.rung, climb.version, "; ".join(climb.why))
+        if not job.shared:  # else it is said of all rows when they are named as one: `joined`
+            record(job.slot, [climb.facts()], conn, commit_id)
 
     ends = _ends(data, find_model(name)[1].family in ROW_LOCAL)
     frames = map(scored, read_frames(data, ends=ends) if ends else [read(data)])
@@ -146,14 +148,3 @@ def _with_fallback(job: StageJob[ScoreOptions], began: float) -> StageOutput:
 def _ends(data: DatasetRef, row_local: bool) -> Sequence[int]:
     """Where the parts of the scores end; none where the rows are scored at once."""
     return stored.ends(data) if row_local and data.kind == "manifest" else ()
-
-
-def _said(climb: Climb, rules: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"rung": climb.rung, "version": climb.version}
-    if climb.address:
-        facts["mlflow"] = climb.address
-    if climb.rung != rungs.AS_FIXED:
-        instead = f"version {climb.version}, another champion," if climb.version is not None else f"the rules {rules}"
-        verb = "scores" if climb.version is not None else "score"
-        facts["degraded"] = [f"{'; '.join(climb.why)}; {instead} {verb} instead"]
-    return facts

@@ -110,6 +110,7 @@ def whole_result(value: Any) -> Any:
     from baton.packs.pack import load_pack
     from baton.stages import groups
     from baton.stages.job import DRY
+    from baton.stages.run import joined_by
     from baton.stages.slots import Slot
 
     # Airflow keeps what tasks returned that a repeated run, with fewer of them, has no more
@@ -119,15 +120,17 @@ def whole_result(value: Any) -> Any:
         raise BatonError(f"stage {first['group']['stage']}: {missing} of the tasks that share its rows have no result")
     slot = Slot(first["group"]["flow"], first["group"]["stage"], first["partition"])
     refs = [DatasetRef.from_dict(part["ref"]) for part in parts]
+    dry, step = slot.flow.endswith(DRY), first["group"].get("step")  # none in what was returned before an update
 
     def judge(results: Sequence[DatasetRef]) -> None:
         if contract := first["group"]["contract"]:
-            pack, user, dry = first["group"]["pack"], f"stage {slot.flow}.{slot.stage}", slot.flow.endswith(DRY)
+            pack, user = first["group"]["pack"], f"stage {slot.flow}.{slot.stage}"
             agreed = changes.Agreed() if dry else changes.require([(pack, "contract", contract)], user, slot.flow)
             require_whole(load_pack(pack).contract(contract), f"{slot.flow}/{slot.stage}", results)
             agreed.require_unchanged(user)
 
-    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge)
+    join = joined_by(step, dry) if step else groups.alike
+    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge, join)
     return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}
 
 
@@ -238,6 +241,7 @@ class StageOperator(BaseOperator):
                     "edges": job.group.edges,
                     "flow": job.slot.flow,
                     "stage": job.stage,
+                    "step": job.step,
                     "pack": job.pack,
                     "contract": job.output_contract,
                 }
