@@ -216,7 +216,9 @@ def test_stages_whose_rows_depend_on_no_others_are_shared_by_tasks(dags: dict[st
     assert shared["transaction_monitoring.score__card_fraud"] == "contract"
     assert shared["transaction_monitoring.decide"] == "contract"
     assert shared["customer_experience.score__message_intent"] == "contract"
-    assert not [name for name in shared if name.startswith(("replenishment", "incident_response.score"))]
+    assert shared["incident_response.score__network_intrusion"] == "once"
+    assert shared["incident_response.score__log_anomaly"] == "count_logs"
+    assert not [name for name in shared if name.startswith("replenishment")]
     pools = {dag.get_task(name.partition(".")[2]).pool for name in shared for dag in [dags[name.partition(".")[0]]]}
     assert pools == {"scoring"}
 

@@ -333,7 +333,8 @@ class Flow(DAG):
         Args:
             fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
                 model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
-                that is repeated tries the champion again. The contract of the scores must take version 0.
+                that is repeated tries the champion again. The contract of the scores must take version 0. Of tasks that share
+                a batch each has the rung that can score its rows.
             engine: `spark`: a cluster scores the parts of the batch; the rows are those of a task.
             conn_id: of that engine: the connection to the cluster.
         """
@@ -351,7 +352,7 @@ class Flow(DAG):
             options["fallback"] = fallback
             self._fallbacks.append(model)
         return self._stage(
-            task_id, "baton.steps.score:score", options, {"data": data}, row_local=not fallback and _scores_rows(model),
+            task_id, "baton.steps.score:score", options, {"data": data}, row_local=_scores_rows(model),
             pool="scoring", output_contract=output_contract,
         )  # fmt: skip
 
