@@ -333,8 +333,8 @@ class Flow(DAG):
         Args:
             fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
                 model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
-                that is repeated tries the champion again. The contract of the scores must take version 0. Of tasks that share
-                a batch each has the rung that can score its rows.
+                that is repeated tries the champion again. The contract of the scores must take version 0. Tasks
+                that share a batch go down each for its own rows.
             engine: `spark`: a cluster scores the parts of the batch; the rows are those of a task.
             conn_id: of that engine: the connection to the cluster.
         """

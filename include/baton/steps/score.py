@@ -71,7 +71,7 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
         columns entity_key (str), model, version (int), score (of a table: probability or anomaly quantile, 0..1; of
         series: the median forecast), reasons (JSON list of [feature, contribution] or null), `_row`, and what the
         family adds (quantiles of a forecast). With a fallback also source: champion, previous or rules (then version is
-        0), and the facts rung, version and perhaps `degraded`.
+        0), and the facts rung, version and perhaps `degraded`; where several tasks score a batch also `ladder`, see `joined`.
     """
     name, began = job.options.model, time.monotonic()
     if job.options.fallback:
