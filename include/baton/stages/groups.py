@@ -117,18 +117,19 @@ def whole_if_complete(
 ) -> StageResult | None:  # fmt: skip
     """Name the groups' results as the stage's, where all are there.
 
-    One that is degraded counts where it was computed since the whole was named last, and for this run, by a task before this
-    one: else its own task may be about to try again. Where nobody knows, the task that reads the stage names the whole.
+    Of another task a degraded result counts only where it was made for this run, and since the whole was named last: else that task
+    may be about to try again. Nor does a task that found its own result again know whether it alone is repeated. Then the
+    whole is left to the last that tries again, or to the task that reads the stage, which begins when all are through.
 
     Args:
         slot: of one of them.
-        mine: what its task has just made, or found.
-        digests: of what each is made of, in order: what the head that is found needs to have.
+        mine: what its task has made, or found.
+        digests: of what each is made of, in order; each given the head that is there, see `as_repeated`.
         judge, join: see `whole`.
     """
     own = Slot(slot.flow, slot.stage, slot.partition)
     found = slots.heads_of_groups(own, len(digests))
-    if len(found) < len(digests) or any(one.digest != of(one) for of, one in zip(digests, found, strict=True)):
+    if len(found) < len(digests) or any(one.digest != asked(one) for asked, one in zip(digests, found, strict=True)):
         return None
     if _perhaps_again(own, mine, [one for one in found if one.commit_id != mine.commit_id]):
         return None
@@ -137,7 +138,8 @@ def whole_if_complete(
 
 
 def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, Any]:
-    """The same with what the head of another group came after: each group is computed anew by itself (`slots.recomputed_after`)."""
+    """The params of a job, with what a group's head came after in place of the job's own: each group is computed anew by itself, and
+    has a state of its own for that (`slots.recomputed_after`)."""
     state, of_head = params.get("state", {}), head.params.get("state", {})
     return {**params, "state": {**state, "after": of_head.get("after")}} if "after" in state else params
 
@@ -145,7 +147,7 @@ def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, An
 def _perhaps_again(own: Slot, mine: StageResult, others: Sequence[StageResult]) -> bool:
     """Whether one of the others is degraded, and its task may be about to compute it anew (`slots.recomputed_after`)."""
     degraded = [one for one in others if one.facts.get("degraded") and "after" in one.params.get("state", {})]
-    if not degraded or mine.cached:  # found again: the stage is repeated, by this task alone or by all
+    if not degraded or mine.cached:
         return bool(degraded)
     before = slots.head(own)
     named = [ref.uri for ref in _named_by(before)] if before is not None else []

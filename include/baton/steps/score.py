@@ -54,7 +54,7 @@ class ScoreOptions(OnEngine):
 
 
 def _state(job: StageJob[ScoreOptions]) -> dict[str, Any]:
-    """With a fallback: a result that another rung made is not the last word, a repetition tries the champion again."""
+    """With a fallback: a result that another rung made is not the last word, a repetition tries the champion again; a group's own."""
     return {"after": recomputed_after(job.slot)} if job.options.fallback else {}
 
 
