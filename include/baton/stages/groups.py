@@ -126,6 +126,9 @@ def whole_if_complete(
         mine: what its task has made, or found.
         digests: of what each is made of, in order; each given the head that is there, see `as_repeated`.
         judge, join: see `whole`.
+
+    Raises:
+        StaleAttempt: a group has got another result meanwhile.
     """
     own = Slot(slot.flow, slot.stage, slot.partition)
     found = slots.heads_of_groups(own, len(digests))
@@ -133,8 +136,20 @@ def whole_if_complete(
         return None
     if _perhaps_again(own, mine, [one for one in found if one.commit_id != mine.commit_id]):
         return None
+
+    def judged(
+        refs: Sequence[DatasetRef],
+    ) -> None:  # under the whole's fence: who names it after this one takes that away
+        present = slots.heads_of_groups(own, len(found))
+        for number, (before, now) in enumerate(zip(found, present, strict=True)):
+            if now.commit_id != before.commit_id:
+                raise StaleAttempt(
+                    f"{replace(own, map_index=number)} has another result by now, which is named instead"
+                )
+        judge(refs)
+
     models = found[slot.map_index].models
-    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judge, join)
+    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judged, join)
 
 
 def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, Any]:

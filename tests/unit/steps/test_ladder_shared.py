@@ -14,7 +14,7 @@ import pytest
 
 from baton.data import parts
 from baton.data.datasets import read
-from baton.errors import ContractBroken, ModelError, RegistryRefused
+from baton.errors import ContractBroken, ModelError, RegistryRefused, StaleAttempt
 from baton.record import tables
 from baton.registry import rungs
 from baton.stages import groups, slots
@@ -267,6 +267,26 @@ def test_two_groups_that_end_together_put_it_on_record_once(shelf: Any, monkeypa
     assert len(given) == 2
     assert len(history(WHOLE)) == 1
     assert told() == [("model_degraded", "previous", 1)]
+
+
+def test_one_that_wakes_up_late_names_nothing_of_before(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails(monkeypatch, (2, 3))
+    real, late = groups.whole, [True]
+
+    def whole_of(*asked: Any) -> StageResult:
+        if late:  # it has seen all groups; meanwhile one of them is computed anew, and all are named
+            late.clear()
+            fails(monkeypatch)
+            share(1)
+        return real(*asked)
+
+    share(0, 1)
+    monkeypatch.setattr(groups, "whole", whole_of)
+    monkeypatch.setattr(groups, "TRIES", 1)
+    with pytest.raises(StaleAttempt, match=r"\[1\].* has another result by now"):
+        share(2)
+    assert [one.facts["rung"] for one in history(WHOLE)] == ["champion"]
+    assert told() == []
 
 
 def test_another_batch_takes_no_groups_result(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
