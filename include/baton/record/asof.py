@@ -116,9 +116,9 @@ def of_flow(conn: Connection, flow: str, at: str, partition: str = "") -> Row:
     stages = [
         {
             "stage": row["stage"], "partition": row["partition"], "commit": row["id"], "at": row["created_at"],
-            "entry": _entry(conn, row), "code": row["code"], "specs": _specs(row["params"]),
+            "entry": _entry(conn, row), "code": by["code"], "specs": _specs(by["params"]),
         }
-        for row in rows
+        for row in rows for by in [_worked(conn, row)]
     ]  # fmt: skip
     published = {"partition": made["partition"], "commit": made["id"], "at": made["created_at"]}
     return {
@@ -199,7 +199,21 @@ def _entry(conn: Connection, row: Mapping[str, Any]) -> int | None:
 
 # --- commits ---
 
-_COLUMNS = ("id", "flow", "stage", "partition", "map_index", "facts", "params", "models", "code", "ref", "created_at")
+_COLUMNS = (
+    "id",
+    "flow",
+    "stage",
+    "partition",
+    "map_index",
+    "facts",
+    "params",
+    "models",
+    "code",
+    "ref",
+    "inputs",
+    "created_at",
+)
+_FIRST = "group.0"  # input of a commit that names as one what several tasks made (`baton.stages.groups`)
 
 
 def _chosen(*where: Any) -> sa.Select[Any]:
@@ -228,6 +242,15 @@ def _of_partition(conn: Connection, flow: str, partition: str, at: str) -> list[
     where = (commits.c.flow == flow, commits.c.partition == partition, commits.c.created_at <= at)
     rows = conn.execute(_chosen(*where).order_by(commits.c.id)).mappings()
     return list({(row["stage"], row["map_index"]): dict(row) for row in rows}.values())
+
+
+def _worked(conn: Connection, row: Row) -> Row:
+    """The commit that has code and params by which the rows of one were made: where several tasks made them, the first one's."""
+    if _FIRST not in row["inputs"]:
+        return row
+    query = _chosen(commits.c.uri == row["inputs"][_FIRST]["uri"]).order_by(commits.c.id).limit(1)
+    found = conn.execute(query).mappings().first()
+    return row if found is None else dict(found)
 
 
 def _nothing(conn: Connection, flow: str, at: str, partition: str) -> str:

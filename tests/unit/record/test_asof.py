@@ -130,6 +130,25 @@ def test_what_a_flow_worked_with(record: None) -> None:
     assert (entry.subject, json.loads(entry.payload)["commit"]) == (f"f/publish/{HOUR}", stages["publish"]["commit"])
 
 
+def test_what_several_tasks_made_was_made_by_what_each_of_them_worked_with(record: None) -> None:
+    known = {"flow": "f", "partition": NEXT, "digest": "d", "created_at": at(11), "facts": {}, "models": {}}
+    ref = {"content_sha256": "b" * 64}
+    with warehouse.write() as conn:
+        for number, uri in ((0, "f/score/0"), (-1, "f/score/whole")):
+            given = {"group.0": {"uri": "f/score/0"}, "group.1": {"uri": "f/score/1"}} if number < 0 else {}
+            params = {"groups": 2} if number < 0 else {"options": {"model": "m"}}
+            code = "baton.stages.groups" if number < 0 else "e" * 64
+            row = {**known, "stage": "score", "map_index": number, "fence": 11, "uri": uri, "ref": ref | {"uri": uri},
+                   "inputs": given, "params": params, "code": code}  # fmt: skip
+            made = conn.execute(tables.commits.insert().values(row).returning(tables.commits.c.id)).scalar_one()
+            head = {"flow": "f", "stage": "score", "partition": NEXT, "map_index": number, "fence": 11, "uri": uri}
+            conn.execute(tables.heads.insert().values(**head, commit_id=made))
+    with warehouse.read() as conn:
+        found = asof.of_flow(conn, "f", at(12), NEXT)
+    scores = [one for one in found["stages"] if one["stage"] == "score"]
+    assert [(one["code"], one["specs"]) for one in scores] == [("e" * 64, {"options": asof.digest({"model": "m"})})] * 2
+
+
 def test_every_question_is_answered_by_an_index(record: None) -> None:
     sent: list[tuple[str, Any]] = []
 
