@@ -136,9 +136,19 @@ def _keys(cells: pd.Series, start: int = 0) -> pd.Series:
 
 
 def _used(job: StageJob[Any], scores: list[DatasetRef]) -> dict[str, int]:
-    """Versions by model: those that the run fixed, but for what another rung of a model's ladder scored (0: its rules)."""
-    first = [next(read_batches(ref, ["model", "version"], rows=1), None) for ref in scores]
-    found = {str(one.column(0)[0]): int(one.column(1)[0].as_py()) for one in first if one is not None and len(one)}
+    """Versions by model: those that the run fixed, but for a model of which they scored no row: whoever scored the first one (0: its rules)."""
+    import pyarrow.compute as pc
+
+    found: dict[str, int] = {}
+    for ref in scores:
+        for batch in read_batches(ref, ["model", "version"]):
+            if not len(batch):
+                continue
+            model, versions = str(batch.column(0)[0]), batch.column(1)
+            found.setdefault(model, int(versions[0].as_py()))
+            if (fixed := job.models.get(model)) is None or pc.any(pc.equal(versions, fixed)).as_py():
+                found[model] = found[model] if fixed is None else fixed
+                break  # mostly at once
     return {**job.models, **found}
 
 

@@ -103,6 +103,15 @@ def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> 
         "decisions": (1, 64), "predictions": (1, 64)}  # fmt: skip
 
 
+@pytest.mark.parametrize(("versions", "used"), [([0, 0, 1], 1), ([0, 2, 2], 0), ([1, 0, 0], 1)])
+def test_the_version_of_a_partition_is_the_fixed_one_if_it_scored_any_row(versions: list[int], used: int) -> None:
+    given = publication(0, {"1": "clear", "2": "clear", "3": "clear"})
+    said = scores("late_order", 1, dict.fromkeys("123", 0.4)).assign(version=versions)
+    given.inputs["late_order"] = commit("score__late_order", 0, said)  # type: ignore[index]
+    assert run(given).facts["models"] == {"late_order": used, "strange": 3}
+    assert sorted(rows("predictions", "version", model="late_order")) == [(version,) for version in sorted(versions)]
+
+
 def test_what_a_model_accepts_is_published_with_how_strange_each_text_is() -> None:
     said = scores("late_order", 1, {"1": 0.9, "2": 0.6, "3": 0.4}).assign(
         category="parcel", accepted=[True, False, False], strangeness=[0.1, 0.7, None]
