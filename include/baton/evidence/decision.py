@@ -201,32 +201,32 @@ def _decision(given: Basis, mask: _Mask, who: str, told: Mapping[str, Any]) -> d
         "decision": {name: said.get(name) for name in ("route", "risk", "money", "models", "decided_at")} if said else None,
         "commit": {name: made[name] for name in ("id", "created_at", "digest", "code", "run_id")}
         | {"rows": made["ref"]["rows"], "sha256": made["ref"]["content_sha256"]},
-        "published": {kind: _group(given, kind, told) for kind in (DECISIONS, PREDICTIONS)},
+        "published": {kind: _groups(given, kind, told) for kind in (DECISIONS, PREDICTIONS)},
         "row": {name: mask.cell(name, value, contract) for name, value in sorted(row[1].items()) if name in contract["columns"]}
         if row and row[1] else {},
     }  # fmt: skip
 
 
-def _group(given: Basis, kind: Kind, told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row group that the published row was read from, verified by its hash: number, rows, bytes and SHA-256.
+def _groups(given: Basis, kind: Kind, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The row groups that what is published of the entity was read from, verified by their hashes: number, rows, bytes and SHA-256.
 
-    Where the ledger was told of just this dataset, also what leads from the group to the root that it has: `index` and `path`.
+    Where the ledger was told of just this dataset, also what leads from a group to the root that it has: `index` and `path`.
     """
     there = in_force(given.flow, given.partition)
     ref = there.ref(kind) if there is not None else None
-    if ref is None:
-        return None
-    groups = list(keyed.row_groups(ref))
-    found = (at for at, (*_, one) in enumerate(groups) if one.first <= given.entity <= one.last)
-    if (index := next(found, None)) is None:
-        return None
-    number, part, place, group = groups[index]
-    said = {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
-            "group_rows": group.rows, "group_bytes": group.bytes, "group_sha256": group.sha256}  # fmt: skip
-    if kind not in told.get("row_groups", {}) or told["datasets"][kind] != ref.content_sha256:
-        return said  # published before the ledger was told, or written anew by an erasure
-    path = keyed.tree_of(one for *_, one in groups).inclusion(index, len(groups))
-    return said | {"index": index, "path": [one.hex() for one in path]}
+    groups = list(keyed.row_groups(ref)) if ref is not None else []
+    found: list[dict[str, Any]] = []
+    for index, (number, part, place, group) in enumerate(groups):
+        if ref is None or not group.first <= given.entity <= group.last:
+            continue
+        said = {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
+                "group_rows": group.rows, "group_bytes": group.bytes, "group_sha256": group.sha256}  # fmt: skip
+        # else it was published before the ledger was told, or written anew by an erasure
+        if kind in told.get("row_groups", {}) and told["datasets"][kind] == ref.content_sha256:
+            path = keyed.tree_of(one for *_, one in groups).inclusion(index, len(groups))
+            said |= {"index": index, "path": [one.hex() for one in path]}
+        found.append(said)
+    return found
 
 
 def _score(one: Mapping[str, Any], mask: _Mask, given: Basis) -> dict[str, Any]:

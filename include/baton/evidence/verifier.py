@@ -21,6 +21,7 @@ import re
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,18 +224,24 @@ def claims(
         model: folder with the files of the model itself.
     """
     about = said["predicate"]
+    files = {SEEN, MANIFEST, *(one["name"] for one in said["subject"])}  # the first two are not in every pack
     found = [
         (PROVEN, f"{INDEX} names {len(said['subject'])} files about {about['about']} and is signed by the trusted key")
     ]
-    work: list[Any] = [lambda: _ledger(good, about, key), lambda: _manifest(good, model)]
+    work: list[Any] = [lambda: _ledger(good, about, key), lambda: _row_groups(good, about, key)]
+    work += [lambda: _manifest(good, model)]
     work += [lambda: _seen(good, about, key, seen, witness)] if seen or witness else []
     for one in work:
         try:
-            found += one()
+            for claim in one():
+                found.append(claim)  # what was found before something is amiss stays said
         except Unproven as refusal:
             found.append((FAILED, str(refusal)))
         except KeyError as absent:
-            found.append((UNCOVERED, f"what {absent} would show: it is missing, altered, or was not given"))
+            if absent.args[0] in files - good.keys():
+                found.append((UNCOVERED, f"what {absent} would show: it is missing, altered, or was not given"))
+            else:
+                found.append((FAILED, f"a file lacks {absent}, or the index speaks of one that it does not list"))
         except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
             found.append((FAILED, f"a file cannot be read: {type(error).__name__}: {error}"))
     if not seen:
@@ -247,50 +254,52 @@ def claims(
     return found + [(UNCOVERED, line) for line in about["not_covered"]]
 
 
-def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[tuple[str, str]]:
+def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Iterator[tuple[str, str]]:
     whole, withheld, size, root = _entries(good, about, key)
-    found = [
-        (PROVEN, f"{len(whole)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed")
-    ]
+    yield PROVEN, f"{len(whole)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed"
     if withheld:
         said = f"{len(withheld)} more are withheld but for place and kind: they name an entity"
-        found.append((ASSERTED, f"{ENTRIES}: {said}"))
+        yield ASSERTED, f"{ENTRIES}: {said}"
     last = {(one["subject"], one["kind"]): json.loads(one["payload"]) for one in whole}
     for name, kind, fields in about["from_ledger"]:
         rows = [json.loads(line) for line in good[name].splitlines()]
         pairs = [(row, last[row.get("subject"), kind]) for row in rows if (row.get("subject"), kind) in last]
         wrong = [row["subject"] for row, entry in pairs if any(row.get(one) != entry.get(one) for one in fields)]
         if wrong:
-            found.append((FAILED, f"{name}: {len(wrong)} say otherwise than the ledger: {', '.join(wrong[:3])}"))
+            yield FAILED, f"{name}: {len(wrong)} say otherwise than the ledger: {', '.join(wrong[:3])}"
         if pairs:
             said = f"{', '.join(fields)} of {len(pairs) - len(wrong)} of {len(rows)} are as an entry `{kind}` says"
-            found.append((PROVEN, f"{name}: {said}"))
+            yield PROVEN, f"{name}: {said}"
         if len(pairs) < len(rows):
-            found.append((ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the pack has no entry `{kind}`"))
-    return found + (_row_groups(json.loads(good[DECISION]), whole) if DECISION in good else [])
+            yield ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the pack has no entry `{kind}`"
 
 
-def _row_groups(said: dict[str, Any], whole: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _row_groups(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Iterator[tuple[str, str]]:
     """Whether the row groups of a decision are among those that were published, as the entry of their publication has them."""
+    if not about["about"].startswith("decision:"):
+        return
+    said, whole = json.loads(good[DECISION]), _entries(good, about, key)[0]
     of = f"{said['flow']}/{said['partition']}"
-    entries = [json.loads(one["payload"]) for one in whole if one["subject"] == of and one["kind"] in PUBLISHED]
-    entry: dict[str, Any] = next((one for one in entries if one["commit"] == said["commit"]["id"]), {})
-    found = []
-    for kind, group in sorted(said["published"].items()):
-        if group is None:
-            continue
-        name = f"{DECISION}: the hash of the row group that has its {kind}"
-        if "path" not in group:
-            found.append(
-                (ASSERTED, f"{name}: published before the ledger was told, or written anew by an erasure since")
-            )
-            continue
-        tree = entry.get("row_groups", {}).get(kind, {"size": 0, "root": ""})
-        mine, path = leaf(bytes.fromhex(group["group_sha256"])), [bytes.fromhex(one) for one in group["path"]]
-        if not included(group["index"], tree["size"], mine, path, bytes.fromhex(tree["root"])):
-            raise Unproven(f"{name}: it is none of the {tree['size']} that the ledger was told of")
-        found.append((PROVEN, f"{name}: it is one of the {tree['size']} that were published, as an entry says"))
-    return found
+    named = f"decision:{said['flow']}@{said['partition']}#{said['entity'][:16]}"
+    if about["about"].partition(" as of ")[0] != named:
+        raise Unproven(f"{DECISION}: about {named}, the index speaks of {about['about']}")
+    told = [json.loads(one["payload"]) for one in whole if one["subject"] == of and one["kind"] in PUBLISHED]
+    entry: dict[str, Any] = next((one for one in told if one["commit"] == said["commit"]["id"]), {})
+    for kind in ("decisions", "predictions"):
+        groups, tree = said["published"][kind] or [], entry.get("row_groups", {}).get(kind)
+        if tree is not None and not groups:
+            yield UNCOVERED, f"{DECISION}: which row group has its {kind}: none is named"
+        for group in [groups] if isinstance(groups, dict) else groups:
+            name = f"{DECISION}: the row group {group['group_sha256'][:12]}... that has its {kind}"
+            same = tree is not None and entry["datasets"][kind] == group["dataset_sha256"]
+            if not same and "path" not in group:
+                why = "published before the ledger was told" if tree is None else "written anew by an erasure since"
+                yield ASSERTED, f"{name}: {why}"
+                continue
+            mine, path = leaf(bytes.fromhex(group["group_sha256"])), [bytes.fromhex(one) for one in group["path"]]
+            if not same or not included(group["index"], tree["size"], mine, path, bytes.fromhex(tree["root"])):
+                raise Unproven(f"{name}: it is none of those that the ledger was told of")
+            yield PROVEN, f"{name}: it is one of the {tree['size']} that {of} was published as, as an entry says"
 
 
 def _manifest(good: dict[str, bytes], model: str) -> list[tuple[str, str]]:
@@ -381,8 +390,8 @@ def main() -> int:
         return 2
     for name, verdict in sorted(verdicts.items()):
         sys.stdout.write(f"{verdict:<12} {name}\n")
-    for verdict, sentence in found:
-        sys.stdout.write(f"{verdict:<12} {sentence}\n")
+    for verdict, sentence in found:  # a line each, whatever a file says
+        sys.stdout.write(f"{verdict:<12} {''.join(one if one.isprintable() else '?' for one in sentence)}\n")
     sys.stdout.write("all as signed\n" if well else "NOT as signed\n")
     return 0 if well else 1
 

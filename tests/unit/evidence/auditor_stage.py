@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import random
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -102,3 +103,16 @@ def mutated(
     public = stranger.public_key().public_bytes_raw()
     files[auditor.INDEX] = auditor.envelope(payload, public, stranger.sign(auditor.to_sign(payload)))
     return auditor.archive(files), [(auditor.INDEX, "another key"), ("keys.json: altered",)]
+
+
+def forged(auditor: ModuleType, data: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:
+    """A pack whose files were changed by whoever holds the key, and signed again."""
+    files = auditor.unpack(data)[0]
+    said = json.loads(auditor.decoded(json.loads(files.pop(auditor.INDEX))["payload"]))
+    change(files)
+    said["subject"] = [{"name": name, "digest": {"sha256": hashlib.sha256(files[name]).hexdigest()}} for name in files]
+    payload, key = json.dumps(said).encode(), signing_key(anchor.folder(), checkpoint.KEY)
+    files[auditor.INDEX] = auditor.envelope(
+        payload, key.public_key().public_bytes_raw(), key.sign(auditor.to_sign(payload))
+    )
+    return auditor.archive(files)

@@ -6,8 +6,6 @@ import hashlib
 import hmac
 import json
 import runpy
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -20,19 +18,14 @@ from baton.actions.votes import Voter
 from baton.cli.app import app
 from baton.cli.state import evidence as cli
 from baton.governance import duties
-from baton.published import keyed
 from baton.record import tables, warehouse
 from baton.retention.person import erase
 from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("auditor_stage.py")))
 SCENE = runpy.run_path(str(Path(__file__).with_name("published_scene.py")))
-auditor, fingerprint, said, fast, told_of_changes = (
-    STAGE[name] for name in ("auditor", "fingerprint", "said", "fast", "told_of_changes")
-)
-scene, of_flow, of_decision, lines, committed = (
-    SCENE[name] for name in ("scene", "of_flow", "of_decision", "lines", "committed")
-)
+auditor, fingerprint, said, forged = (STAGE[name] for name in ("auditor", "fingerprint", "said", "forged"))
+scene, of_decision, lines = (SCENE[name] for name in ("scene", "of_decision", "lines"))
 FLOW, KEYS, SECRETS = SCENE["FLOW"], SCENE["KEYS"], SCENE["SECRETS"]
 
 
@@ -48,9 +41,10 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     told = json.loads(files["decision.json"])
     assert {name for name, cell in told["row"].items() if cell.keys() == {"value"}} == {"amount", "v10", "v14"}
     assert all(told["row"][name].keys() == {"digest"} for name in ("card_holder", "transaction_id", "event_time"))
-    assert told["published"]["decisions"]["group_rows"] == 4
+    assert told["published"]["decisions"][0]["group_rows"] == 4
     for kind in ("decisions", "predictions"):
-        line = f"decision.json: the hash of the row group that has its {kind}: it is one of the 1 that were published"
+        (group,) = told["published"][kind]
+        line = f"decision.json: the row group {group['group_sha256'][:12]}... that has its {kind}: it is one of the 1 that {FLOW}/{KEYS[1]}"
         assert line in said(found, "proven")
     with warehouse.read() as conn:
         salt = bytes.fromhex(conn.execute(tables.evidence_salts.select()).one().salt)
@@ -69,21 +63,56 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     assert of_decision(scene) == data
 
 
-def test_a_row_group_is_one_of_those_that_the_ledger_was_told_of(
-    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+def changed(**fields: Any) -> Any:
+    """A change to what decision.json says of the row group of its decisions."""
+    return lambda told: told["published"]["decisions"][0].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (changed(group_sha256="f" * 64), "ffffffffffff... that has its decisions: it is none of those that the ledger was told of"),
+        (changed(index=1), "it is none of those that the ledger was told of"),
+        (changed(path=["00" * 32]), "it is none of those that the ledger was told of"),
+        (changed(dataset_sha256="f" * 64), "it is none of those that the ledger was told of"),
+        (lambda told: told["published"]["decisions"][0].pop("path"), "a file lacks 'path'"),
+        (lambda told: told["published"].pop("decisions"), "a file lacks 'decisions'"),
+        (lambda told: told.pop("flow"), "a file lacks 'flow'"),
+        (lambda told: told.update(partition=KEYS[0]), f"decision.json: about decision:{FLOW}@{KEYS[0]}#"),
+        (lambda told: told.update(published={"decisions": "x", "predictions": []}), "a file cannot be read: TypeError"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_row_group_is_as_the_ledger_was_told_or_failed(
+    scene: tuple[str, Any], auditor: ModuleType, change: Any, words: str
 ) -> None:
-    row_groups, name = keyed.row_groups, "decision.json: the hash of the row group that has its decisions"
-    other = hashlib.sha256(b"other").hexdigest()
+    def lie(files: dict[str, bytes]) -> None:
+        told = json.loads(files["decision.json"])
+        change(told)
+        files["decision.json"] = json.dumps(told).encode()
 
-    def forged(ref: Any) -> Iterator[Any]:
-        for number, part, place, group in row_groups(ref):
-            yield number, part, place, replace(group, sha256=other)
+    _, found, well = auditor.verify(forged(auditor, of_decision(scene), lie), fingerprint())
+    assert not well
+    assert words in said(found, "failed")
 
-    with monkeypatch.context() as patch:  # an owner who says another hash, and signs it
-        patch.setattr(keyed, "row_groups", forged)
-        _, found, well = auditor.verify(of_decision(scene), fingerprint())
-        assert not well
-        assert f"{name}: it is none of the 1 that the ledger was told of" in said(found, "failed")
+
+def test_a_lie_stays_said_though_another_file_cannot_be_read(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    def lie(files: dict[str, bytes]) -> None:
+        files["decision.json"] = b"{}"
+        files["gate.jsonl"] = files["gate.jsonl"].replace(b"PROMOTE", b"REJECT")
+
+    _, found, well = auditor.verify(forged(auditor, of_decision(scene), lie), fingerprint())
+    assert not well
+    assert "gate.jsonl: 1 say otherwise than the ledger" in said(found, "failed")
+
+
+def test_a_row_group_that_is_not_named_is_not_covered(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    def silent(files: dict[str, bytes]) -> None:
+        told = json.loads(files["decision.json"])
+        files["decision.json"] = json.dumps({**told, "published": {"decisions": [], "predictions": None}}).encode()
+
+    _, found, well = auditor.verify(forged(auditor, of_decision(scene), silent), fingerprint())
+    assert well, found
+    assert "which row group has its decisions: none is named" in said(found, "not covered")
 
 
 def test_a_withheld_entry_and_times_help_nobody_to_guess_it(scene: tuple[str, Any], auditor: ModuleType) -> None:
@@ -164,7 +193,7 @@ def test_of_a_row_group_that_an_erasure_wrote_anew_nothing_is_proven(
     data = of_decision(scene)
     _, found, well = auditor.verify(data, fingerprint())
     assert well, found
-    assert json.loads(auditor.unpack(data)[0]["decision.json"])["published"]["decisions"]["group_rows"] == 3
+    assert json.loads(auditor.unpack(data)[0]["decision.json"])["published"]["decisions"][0]["group_rows"] == 3
     for kind in ("decisions", "predictions"):
-        line = f"the row group that has its {kind}: published before the ledger was told, or written anew by an erasure"
+        line = f"that has its {kind}: written anew by an erasure since"
         assert line in said(found, "asserted")
