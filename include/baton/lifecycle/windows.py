@@ -98,12 +98,23 @@ def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[
 
 def _of_the_model(scores: StageResult | None) -> StageResult | None:
     """None also for scores that rules made where no version could: they say nothing about the model."""
-    return None if scores is None or scores.facts.get("rung") == RULES else scores
+    by_rules = scores is not None and scores.facts.get("rung") == RULES and not _by_version(scores)
+    return None if by_rules else scores
+
+
+def _by_version(scores: StageResult) -> dict[int, int]:
+    """Rows by version, of a batch that several have scored; what rules scored says nothing about the model."""
+    return {int(version): rows for version, rows in scores.facts.get("versions", {}).items() if int(version)}
 
 
 def _version(model: str, scores: StageResult) -> int:
-    """The version that scored: on a ladder perhaps another one than the run had fixed."""
-    return int(scores.facts.get("version") or scores.models[model])
+    """The version that scored, or most of the rows: on a ladder perhaps another one than the run had fixed."""
+    several = _by_version(scores)
+    return (
+        max(several, key=lambda one: (several[one], one))
+        if several
+        else int(scores.facts.get("version") or scores.models[model])
+    )
 
 
 def _judged(
@@ -132,7 +143,8 @@ def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str
 def _judge(
     spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], heard: tuple[str, bool]
 ) -> tuple[Window, str]:
-    maker, rows = family(spec.family), scores.inputs["data"].rows
+    maker = family(spec.family)
+    rows = _by_version(scores).get(window.version or 0, scores.inputs["data"].rows)
     seen = maker.watch(spec, reference, _rows(spec, flow, maker, scores, heard[1]))
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
     if maker.truth == "rows" and not seen.truths:
@@ -171,6 +183,11 @@ def _rows(
     for rows, said in frames:
         if data.kind == "manifest" and maker.row_local and (maker.keys(spec, rows) != said["entity_key"]).any():
             raise BatonError(f"{flow} {data.partition}: the scores are not in the order of the rows; score it again")
+        if _by_version(scores):  # those of one version alone
+            its = (said["version"] == _version(spec.model, scores)).to_numpy()
+            if not its.any():
+                continue
+            rows, said = rows[its].reset_index(drop=True), said[its].reset_index(drop=True)
         known = known_labels(flow, spec.data.target, said["entity_key"].unique(), categories=categories)
         yield rows, said, known.rename(columns={"label": "value"})[["entity_key", "value"]]
 

@@ -128,7 +128,7 @@ def whole_if_complete(
         judge, join: see `whole`.
 
     Raises:
-        StaleAttempt: a group has got another result meanwhile.
+        StaleAttempt: a group has got another result meanwhile, see `whole`.
     """
     own = Slot(slot.flow, slot.stage, slot.partition)
     found = slots.heads_of_groups(own, len(digests))
@@ -137,19 +137,8 @@ def whole_if_complete(
     if _perhaps_again(own, mine, [one for one in found if one.commit_id != mine.commit_id]):
         return None
 
-    def judged(
-        refs: Sequence[DatasetRef],
-    ) -> None:  # under the whole's fence: who names it after this one takes that away
-        present = slots.heads_of_groups(own, len(found))
-        for number, (before, now) in enumerate(zip(found, present, strict=True)):
-            if now.commit_id != before.commit_id:
-                raise StaleAttempt(
-                    f"{replace(own, map_index=number)} has another result by now, which is named instead"
-                )
-        judge(refs)
-
     models = found[slot.map_index].models
-    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judged, join)
+    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judge, join)
 
 
 def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, Any]:
@@ -176,17 +165,21 @@ def whole(
     models: Mapping[str, Any],
     judge: Judge = len,
     join: Join = alike,
+    late: bool = False,
 ) -> StageResult:
     """Commit the results of a stage's groups as its result; the same again changes nothing.
+
+    What another run has made anew since stays in force: who asks for results of before has them as they were named then.
 
     Args:
         slot: the stage's own.
         refs, facts: of the groups, in order.
         judge: asked before they are named; by default they have no contract.
         join: makes the facts of all, and what is put on record with the commit.
+        late: asked for by who reads the stage, perhaps long after the groups were made.
 
     Raises:
-        StaleAttempt: another attempt names other results at the same time.
+        StaleAttempt: another attempt names other results at the same time, or others are there by now and these were never named.
     """
     parts = {f"{_GROUP}{number}": ref for number, ref in enumerate(refs)}
     inputs = {**_together(refs), **parts}
@@ -199,17 +192,47 @@ def whole(
     }  # fmt: skip
 
     def make(path: str) -> Made:
+        if not _in_force(slot, refs, late):  # under the whole's fence: who names it after this one takes that away
+            raise StaleAttempt(f"{slot}: its groups have other results by now")
         judge(refs)
         slots.FAULT("computed")
         said, on_commit = join(slot, facts)
         return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, on_commit
 
-    for _ in range(TRIES):
+    for turn in range(TRIES + 1):
+        if not _in_force(slot, refs, late):
+            return _named_before(slot, str(about["digest"]))
         try:
             return slots.commit_once(slot, about, make, _named)
         except StaleAttempt:
+            if turn == TRIES:
+                raise
             time.sleep(random.uniform(0.01, 0.1))
-    return slots.commit_once(slot, about, make, _named)
+    raise AssertionError  # the last turn returns or raises
+
+
+def _in_force(slot: Slot, refs: Sequence[DatasetRef], late: bool) -> bool:
+    """Whether these are the groups' results that are there, and for a late reader nothing was named for the stage since."""
+    found, whole = slots.heads_of_groups(slot, len(refs)), slots.head(slot)
+    if [one.ref.content_sha256 for one in found] != [ref.content_sha256 for ref in refs]:
+        return False
+    if not late or whole is None or whole.commit_id < max(one.commit_id for one in found):
+        return True
+    return [ref.uri for ref in _named_by(whole)] == [ref.uri for ref in refs]
+
+
+def _named_before(slot: Slot, digest: str) -> StageResult:
+    """The whole of results that are in force no more, as it was once named.
+
+    Raises:
+        StaleAttempt: it never was.
+    """
+    for one in reversed(slots.history(slot)):
+        if one.digest == digest and _named(slot, one):
+            return replace(one, cached=True)
+    raise StaleAttempt(
+        f"{slot}: another run has made its rows anew, and those of this one were never named: clear the stage, which then has the new ones"
+    )
 
 
 def _together(refs: Sequence[DatasetRef]) -> dict[str, DatasetRef]:

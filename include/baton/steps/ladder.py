@@ -7,6 +7,7 @@ with the warehouse or the store is raised, and Airflow tries again.
 Tasks that share a batch climb each for its own rows. Of all rows the lowest rung is on record, once, when they are named as one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from baton.stages.step import resolve
 PATIENCE = 10.0  # seconds for a registry that is down: somebody else can score
 _SAID = 300  # characters of a reason
 LADDER = "ladder"  # fact of one of those that score a batch between them
+VERSIONS = "versions"  # fact: rows by version where more than one scored a batch, 0: rules
 
 
 class OutOfContract(BatonError):
@@ -135,8 +137,9 @@ class Climb:
             other = f"the rules {self._rules}" if self.version is None else f"version {self.version}, another champion,"
             verb = "score" if self.version is None else "scores"
             facts["degraded"] = [f"{'; '.join(self.why)}; {other} {verb} instead"]
-        refused = {str(version): why for version, why in self.refused.items()}
-        return facts | {LADDER: {"model": self._model, "why": list(self.why), "refused": refused}}
+        group = self._job.group
+        edges = [0, self._rows] if group is None else list(group.edges[group.number : group.number + 2])
+        return facts | {LADDER: {"model": self._model, "why": list(self.why), "rows": edges}}
 
 
 def joined(slot: Slot, facts: Sequence[Mapping[str, Any]]) -> groups.Joined:
@@ -146,7 +149,15 @@ def joined(slot: Slot, facts: Sequence[Mapping[str, Any]]) -> groups.Joined:
         return said, None
     lowest = _lowest(facts)
     about = {name: lowest[name] for name in ("rung", "version", "mlflow") if name in lowest}
-    return {name: one for name, one in said.items() if name != LADDER} | about, partial(record, slot, facts)
+    if degraded := _reasons(facts, lambda one: one.get("degraded", ())):
+        about["degraded"] = degraded
+    versions: Counter[str] = Counter()
+    for one in facts:
+        versions.update(one.get(VERSIONS, {}))
+    about |= {VERSIONS: dict(versions)} if len(versions) > 1 else {}
+    return {name: one for name, one in said.items() if name not in (LADDER, VERSIONS)} | about, partial(
+        record, slot, facts
+    )
 
 
 def record(slot: Slot, facts: Sequence[Mapping[str, Any]], conn: Connection, _commit_id: int) -> None:
@@ -155,12 +166,32 @@ def record(slot: Slot, facts: Sequence[Mapping[str, Any]], conn: Connection, _co
     Args:
         facts: of each of them, see `Climb.facts`.
     """
-    lowest, ladders = _lowest(facts), [one[LADDER] for one in facts]
-    model, rung, version = lowest[LADDER]["model"], lowest["rung"], lowest["version"]
-    for refused, why in {k: v for one in ladders[::-1] for k, v in one["refused"].items()}.items():
-        ledger.append(conn, "version_refused", f"{model}/{refused}", {"reason": why, "instead": version})
-    reasons = dict.fromkeys(why for one in ladders for why in one["why"])
-    rungs.record(conn, slot.flow, model, slot.partition, rung, version, "; ".join(reasons))
+    lowest = _lowest(facts)
+    reasons = "; ".join(_reasons(facts, lambda one: one[LADDER]["why"]))
+    rungs.record(conn, slot.flow, lowest[LADDER]["model"], slot.partition, lowest["rung"], lowest["version"], reasons)
+
+
+def record_refused(conn: Connection, climb: Climb, model: str, partition: str) -> None:
+    """Put on record which versions could not be trusted, in the transaction of the commit: at once, whatever becomes of the run, and
+    of tasks that share a batch by the first."""
+    for version, why in climb.refused.items():
+        subject, said = f"{model}/{version}", {"reason": why, "instead": climb.version, "partition": partition}
+        known = ledger.entries(subject, "version_refused", 1, conn)
+        if not known or any(known[0].payload.get(name) != said[name] for name in ("reason", "partition")):
+            ledger.append(conn, "version_refused", subject, said)
+
+
+def _reasons(facts: Sequence[Mapping[str, Any]], said: Callable[[Mapping[str, Any]], Sequence[str]]) -> list[str]:
+    """What any of them says, each sentence once; with the rows that it is about where others do not say it."""
+    rows: dict[str, list[str]] = {}
+    for one in facts:
+        first, end = one[LADDER]["rows"]
+        for sentence in said(one):
+            rows.setdefault(sentence, []).append(f"{first + 1} to {end}")
+    return [
+        sentence if len(some) == len(facts) else f"{sentence} (rows {', '.join(some)})"
+        for sentence, some in rows.items()
+    ]
 
 
 def _lowest(facts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

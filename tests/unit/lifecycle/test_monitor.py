@@ -66,10 +66,10 @@ def reach(hour: int, *stages: str, status: str = "passed") -> None:
         committed(stage, hour, FRAME, **({"status": status} if stage == "contract" else {}))
 
 
-def score(hour: int, data: DatasetRef, scored: pd.DataFrame = SAID, model: int = 1) -> StageResult:
+def score(hour: int, data: DatasetRef, scored: pd.DataFrame = SAID, model: int = 1, **facts: Any) -> StageResult:
     """Commit what a version said of a partition's rows."""
     return run_stage(
-        Slot(FLOW, "score__late_order", HOURS[hour]), lambda inputs: StageOutput(scored), inputs={"data": data}, params={},
+        Slot(FLOW, "score__late_order", HOURS[hour]), lambda inputs: StageOutput(scored, facts), inputs={"data": data}, params={},
         models={"late_order": model}, code="test", run_id="test",
     )  # fmt: skip
 
@@ -275,6 +275,21 @@ def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
     ]  # fmt: skip
     assert found[0][2]["rows"] == 590
     assert found[0] == found[1] == found[2]
+
+
+def test_of_a_partition_that_several_have_scored_the_rows_of_one_version_are_judged(registry: Path) -> None:
+    rng = np.random.default_rng(1)
+    amount = np.concatenate([rng.normal(50.0, 5.0, 600), rng.normal(90.0, 5.0, 300)])
+    orders = pd.DataFrame({"order_id": np.arange(900), "amount": amount})
+    said = pd.DataFrame({"entity_key": orders["order_id"].astype(str), "score": rng.random(900)})
+    by_both = said.assign(version=[2] * 600 + [0] * 300)  # rules had what the model could not score
+    data = committed("contract", 0, orders, status="passed").ref
+    score(0, data, by_both, 2, rung="rules", version=None, versions={"2": 600, "0": 300})
+    committed("publish", 0, FRAME)
+    watch()
+    assert judged() == [(HOURS[0], 2, "stable", [])]
+    ((window, _),) = rows(tables.drift_windows, "window", "partition")
+    assert window["rows"] == 600
 
 
 def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.airflow.operators.stage import whole_result
 from baton.data import parts
 from baton.data.datasets import read
 from baton.errors import ContractBroken, ModelError, RegistryRefused, StaleAttempt
@@ -72,27 +73,34 @@ def told() -> list[tuple[Any, ...]]:
     return [(kind, said["rung"], said["version"]) for kind, said in heard(rungs.DEGRADED, rungs.RECOVERED)]
 
 
-def found(rung: str, version: int | None, *why: str, **refused: str) -> dict[str, Any]:
-    """Facts of a group."""
+def found(number: int, rung: str, version: int | None, *why: str) -> dict[str, Any]:
+    """Facts of a group of two rows."""
     facts: dict[str, Any] = {"rung": rung, "version": version}
     facts |= {"degraded": [f"{'; '.join(why)}; something else scores instead"]} if why else {}
     facts |= {} if version is None else {"mlflow": f"http://mlflow/{version}"}
-    return facts | {"ladder": {"model": MODEL, "why": list(why), "refused": {k[1:]: v for k, v in refused.items()}}}
+    return facts | {
+        "versions": {str(version or 0): 2},
+        "ladder": {"model": MODEL, "why": list(why), "rows": [2 * number, 2 * number + 2]},
+    }
 
 
 def test_the_whole_says_the_lowest_rung_and_every_reason_once(shelf: Any) -> None:
     facts, _ = ladder.joined(WHOLE, [
-        found("champion", 2), found("previous", 1, "late", "late"), found("rules", None, "late", "broken"),
-        found("rules", None, "late", "broken"), found("previous", 1, "early"),
+        found(0, "champion", 2), found(1, "previous", 1, "late", "late"), found(2, "rules", None, "late", "broken"),
+        found(3, "rules", None, "late", "broken"), found(4, "previous", 1, "early"),
     ])  # fmt: skip
+    instead = "; something else scores instead"
     assert facts == {
-        "rung": "rules",
-        "version": None,
-        "degraded": [f"{why}; something else scores instead" for why in ("early", "late; broken", "late; late")],
-    }
-    facts, _ = ladder.joined(WHOLE, [found("champion", 2), found("champion", 2)])
+        "rung": "rules", "version": None, "versions": {"2": 2, "1": 4, "0": 4},
+        "degraded": [f"late; late{instead} (rows 3 to 4)", f"late; broken{instead} (rows 5 to 6, 7 to 8)", f"early{instead} (rows 9 to 10)"],
+    }  # fmt: skip
+    facts, _ = ladder.joined(WHOLE, [found(0, "champion", 2), found(1, "champion", 2)])
     assert facts == {"rung": "champion", "version": 2, "mlflow": "http://mlflow/2"}
-    facts, _ = ladder.joined(WHOLE, [found("champion", 3), found("previous", 2, "a"), found("previous", 1, "a", "b")])
+    facts, _ = ladder.joined(WHOLE, [found(0, "rules", None, "down"), found(1, "rules", None, "down")])
+    assert facts["degraded"] == [f"down{instead}"], "of all rows"
+    facts, _ = ladder.joined(
+        WHOLE, [found(0, "champion", 3), found(1, "previous", 2, "a"), found(2, "previous", 1, "a", "b")]
+    )
     assert (facts["rung"], facts["version"], facts["mlflow"]) == ("previous", 1, "http://mlflow/1"), "the one after"
 
 
@@ -101,7 +109,8 @@ def test_a_version_that_several_refused_is_refused_once(shelf: Any) -> None:
     shelf.wrong = broken
     share()
     assert shelf.asked == [2, 1] * 3
-    assert [said for _, said in heard("version_refused")] == [{"reason": "not those that were signed", "instead": 1}]
+    said = {"reason": "not those that were signed", "instead": 1, "partition": HOURS[0]}
+    assert [one for _, one in heard("version_refused")] == [said]
     assert told() == [("model_degraded", "previous", 1)]
     assert rows(tables.rungs, "reason") == [("late_order version 2 does not score: not those that were signed",)]
 
@@ -122,7 +131,10 @@ def test_one_group_has_its_own_rung_and_the_whole_is_put_on_record_once(
     assert (first.facts["rung"], last.facts["rung"]) == ("champion", "champion")
     assert who(whole()) == (("champion", 2), ("rules", 0))
     assert read(whole().ref)["entity_key"].tolist() == [str(one) for one in range(1, 7)]
-    assert whole().facts == {"rung": "rules", "version": None, "degraded": middle.facts["degraded"]}
+    (why,) = middle.facts["degraded"]
+    assert whole().facts == {
+        "rung": "rules", "version": None, "degraded": [f"{why} (rows 3 to 4)"], "versions": {"0": 2, "2": 4},
+    }  # fmt: skip
     assert rows(tables.rungs, "flow", "model", "rung", "version", "partition") == [
         (FLOW, MODEL, "rules", None, HOURS[0])
     ]
@@ -283,10 +295,78 @@ def test_one_that_wakes_up_late_names_nothing_of_before(shelf: Any, monkeypatch:
     share(0, 1)
     monkeypatch.setattr(groups, "whole", whole_of)
     monkeypatch.setattr(groups, "TRIES", 1)
-    with pytest.raises(StaleAttempt, match=r"\[1\].* has another result by now"):
+    with pytest.raises(
+        StaleAttempt, match="another run has made its rows anew, and those of this one were never named"
+    ):
         share(2)
     assert [one.facts["rung"] for one in history(WHOLE)] == ["champion"]
     assert told() == []
+
+
+def returned(made: list[StageResult], version: int = 2) -> list[dict[str, Any]]:
+    """What the tasks returned to Airflow, which whoever reads the stage gets, perhaps days later."""
+    group = {
+        "edges": (0, 2, 4, 6),
+        "flow": FLOW,
+        "stage": STAGE,
+        "step": "baton.steps.score:score",
+        "pack": "shop",
+        "contract": "scores",
+    }
+    shared = {"models": {MODEL: version}, "partition": HOURS[0]}
+    return [
+        {**shared, "ref": one.ref.to_dict(), "facts": one.facts, "commit": one.commit_id, "cached": one.cached,
+         "group": {**group, "number": number}} for number, one in enumerate(made)
+    ]  # fmt: skip
+
+
+def test_who_reads_late_gets_what_was_named_then_and_changes_nothing(
+    shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(monkeypatch, (2, 3))
+    first = returned(share(run_id="a"))
+    before = whole_result(first)
+    fails(monkeypatch)
+    share(run_id="b")
+    assert told() == [("model_degraded", "previous", 1), ("model_recovered", "previous", 2)]
+    again = whole_result(first)  # `publish` of the first run, which waited for a person or was cleared
+    assert (again["commit"], again["facts"]["rung"], again["cached"]) == (before["commit"], "previous", True)
+    assert (whole().facts["rung"], rows(tables.rungs), len(told())) == ("champion", [], 2)
+    monkeypatch.setattr(parts, "ROWS", 100)
+    share(0, run_id="c", ids=[1, 2, 3, 4, 5, 7])  # of one part: no groups
+    assert whole_result(first)["commit"] == before["commit"]
+    assert read(whole().ref)["entity_key"].tolist()[-1] == "7"
+
+
+def test_a_run_of_before_says_no_recovery(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = returned(share(run_id="a", models={MODEL: 1}), 1)
+    fails(monkeypatch, (2, 3))
+    share(run_id="b")
+    whole_result(first)
+    assert rows(tables.rungs, "rung") == [("previous",)]
+    assert told() == [("model_degraded", "previous", 1)]
+
+
+def test_who_reads_what_was_never_named_and_is_gone_is_refused(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = share(0, 1, run_id="a")
+    with monkeypatch.context() as patch:
+        patch.setattr(groups, "whole_if_complete", lambda *_: None)  # killed before
+        made += share(2, run_id="a")
+    share(run_id="b", models={MODEL: 1})
+    with pytest.raises(StaleAttempt, match="clear the stage, which then has the new ones"):
+        whole_result(returned(made))
+
+
+def test_a_version_that_a_group_refused_is_on_record_whatever_becomes_of_the_run(
+    shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.wrong = {2: RegistryRefused("not those that were signed")}
+    share(0)
+    assert len(heard("version_refused")) == 1
+    shelf.wrong = {}
+    share()
+    assert whole().facts["rung"] == "champion"
+    assert len(heard("version_refused")) == 1
 
 
 def test_another_batch_takes_no_groups_result(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def whole_result(value: Any) -> Any:
             agreed.require_unchanged(user)
 
     join = joined_by(step, dry) if step else groups.alike
-    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge, join)
+    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge, join, late=True)
     return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}
 
 
