@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
@@ -43,7 +43,7 @@ Resolutions = Mapping[str, Mapping[str, Any]]
 
 
 def open_cases(
-    conn: Connection, flow: str, partition: str, decisions: pd.DataFrame, resolutions: Resolutions | None = None,
+    conn: Connection, flow: str, partition: str, decisions: pd.DataFrame | Iterable[pd.DataFrame], resolutions: Resolutions | None = None,
     routes: Collection[str] | None = None,
 ) -> int:  # fmt: skip
     """Upsert a case per decision; close as `withdrawn` those open ones of the partition that no longer need a person.
@@ -51,7 +51,7 @@ def open_cases(
     A case that a person decided stays as it is, whatever the flow says later. Returns the number of decisions.
 
     Args:
-        decisions: columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
+        decisions: a frame, or one after the other (`asking`): columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
             title (what people call it: a subject, a sender, an item; its beginning is kept, in one line), reasons (JSON list of
             sentences, or one sentence: why), resolutions (JSON: what this very case may be answered) and edits (JSON: answers that come with a text ->
             the column of the decision that it stands instead of).
@@ -62,10 +62,20 @@ def open_cases(
     Raises:
         BatonError: a case would have no answer, `edits` names an answer or an answer names a column that there is not.
     """
+    import pandas as pd
+
     at, table = now(), tables.cases
     mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
     mine += [] if routes is None else [table.c.route.in_(routes)]
     conn.execute(table.update().where(*mine).values(status="withdrawn", updated_at=at))
+    frames = [decisions] if isinstance(decisions, pd.DataFrame) else decisions
+    return sum(_open(conn, flow, partition, frame, resolutions, at) for frame in frames)
+
+
+def _open(
+    conn: Connection, flow: str, partition: str, decisions: pd.DataFrame, resolutions: Resolutions | None, at: str
+) -> int:
+    table = tables.cases
     rows = [
         {"flow": flow, "entity_key": str(one["entity_key"]), "partition": partition, "route": one["route"],
          "queue": one.get("queue") or None, "priority": int(one["priority"]) if one.get("priority") else None,

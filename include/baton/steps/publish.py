@@ -14,6 +14,7 @@ from baton.data.datasets import DatasetRef, read, read_batches, read_frames
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
 from baton.feedback import cases, labels
+from baton.feedback.asking import Asking
 from baton.published.writing import Publication
 from baton.record import ledger
 from baton.specs.base import Seq, Spec
@@ -59,14 +60,15 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     """
     given = job.inputs["decisions"]
     scores = [ref for name, ref in sorted(job.inputs.items()) if name != "decisions"]
-    routes, money, asking = defaultdict[str, int](int), defaultdict[str, float](float), []
-    decided = _source(given)
+    routes, money = defaultdict[str, int](int), defaultdict[str, float](float)
+    decided, asking = _source(given), Asking(given)
     for frame in decided():
         for route, count in frame["route"].value_counts().items():
             routes[str(route)] += int(count)
         for route, much in frame.groupby("route")["money"].sum().items():
             money[str(route)] += float(much)
-        asking.append(frame[frame["route"].isin(job.options.case_routes)])
+        asking.add(frame[frame["route"].isin(job.options.case_routes)])
+    asking.settle()
     used = _used(job, scores)
     sums = {route: round(much, 2) for route, much in money.items()}
     facts = {"published": given.rows, "routes": dict(routes), "money": sums, "models": used}
@@ -75,8 +77,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
-        opened = pd.concat([one for one in asking if len(one)] or asking[:1])
-        cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
+        cases.open_cases(conn, job.flow, job.partition, asking.frames(), job.options.resolutions)
         said = {"commit": commit_id, "routes": facts["routes"], "models": used, **publication.told}
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}", said)
 
