@@ -6,7 +6,7 @@ The stages are run as Airflow's tasks run them: a worker has imported everything
 pinned to a core of its own. Stages whose rows depend on no others are shared by tasks (`baton.stages.groups`), which the
 workers take as they get free. Peak memory is that of the largest task process, what its worker imported included. The peer reads the
 same file in batches, judges the contract's rules with DuckDB, scores with the same models (boosted trees by
-LightGBM's own `predict`, and once by Baton's), decides by the same rule and writes Parquet;
+LightGBM's own `predict` and `pred_contrib`, and once by Baton's), decides by the same rule and writes Parquet;
 its CPU is that of the whole process without its imports, ours that of all task processes. Rows are drawn by a seed; every
 transaction must come out once. BATON_BENCH_ROWS gives `make bench` other sizes.
 """

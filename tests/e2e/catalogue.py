@@ -25,6 +25,11 @@ class Catalogue(ThreadingHTTPServer):
         self.strangers = 0  # requests without the token
         self.lock = threading.Lock()
 
+    def so_far(self) -> list[dict[str, Any]]:
+        """What was heard until now; tasks may go on telling."""
+        with self.lock:
+            return list(self.heard)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}{PATH}"

@@ -51,11 +51,13 @@ def contributions(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
     """`booster.predict(matrix, pred_contrib=True)` without the last column, on one thread, equal to 1e-9.
 
     Args:
-        matrix: float64, shape (rows, columns).
+        booster: of one class; as it was loaded: what changes it later is not seen.
+        matrix: float64, shape (rows, columns), finite or null.
     """
-    if len(matrix) >= ROWS and booster not in _KNOWN:
+    many = len(matrix) >= ROWS and matrix.shape[1] == booster.num_feature()  # LightGBM says what is wrong with another
+    if many and booster not in _KNOWN:
         _KNOWN[booster] = shares(booster.dump_model())
-    found = _KNOWN[booster] if len(matrix) >= ROWS else None  # by the number of rows alone: a repetition says the same
+    found = _KNOWN[booster] if many else None  # by the number of rows alone: a repetition says the same
     if found is None:
         return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1))[:, :-1]
     result, cells = np.zeros(matrix.shape), np.clip(np.where(np.abs(matrix) <= _ZERO, 0.0, matrix), -_MOST, _MOST)
@@ -68,7 +70,11 @@ def contributions(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
 
 def shares(model: dict[str, Any]) -> Shares | None:
     """Tables of a dumped booster; None where a tree has more than nine leaves or splits in a way of its own."""
-    if model["average_output"] or any(tree["num_leaves"] > 9 for tree in model["tree_info"]):
+    if (
+        model["average_output"]
+        or model["num_tree_per_iteration"] != 1
+        or any(tree["num_leaves"] > 9 for tree in model["tree_info"])
+    ):
         return None
     splits: dict[int, list[tuple[float, int, int, bool]]] = {}
     columns: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
