@@ -51,7 +51,7 @@ def open_cases(
     A case that a person decided stays as it is, whatever the flow says later. Returns the number of decisions.
 
     Args:
-        decisions: a frame, or one after the other (`asking`): columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
+        decisions: a frame, or one after the other (`cases_to_open`): columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
             title (what people call it: a subject, a sender, an item; its beginning is kept, in one line), reasons (JSON list of
             sentences, or one sentence: why), resolutions (JSON: what this very case may be answered) and edits (JSON: answers that come with a text ->
             the column of the decision that it stands instead of).

@@ -14,7 +14,7 @@ from baton.data.datasets import DatasetRef, read, read_batches, read_frames
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
 from baton.feedback import cases, labels
-from baton.feedback.asking import Asking
+from baton.feedback.cases_to_open import CasesToOpen
 from baton.published.writing import Publication
 from baton.record import ledger
 from baton.specs.base import Seq, Spec
@@ -61,7 +61,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     given = job.inputs["decisions"]
     scores = [ref for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes, money = defaultdict[str, int](int), defaultdict[str, float](float)
-    decided, asking = _source(given), Asking(given)
+    decided, asking = _source(given), CasesToOpen(given)
     for frame in decided():
         for route, count in frame["route"].value_counts().items():
             routes[str(route)] += int(count)

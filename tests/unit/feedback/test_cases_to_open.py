@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from baton.data import datasets, stored
-from baton.feedback import asking
-from baton.feedback.asking import Asking
+from baton.feedback import cases_to_open
+from baton.feedback.cases_to_open import CasesToOpen
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def rows(home: Path) -> pa.Table:
     return pa.table(some)
 
 
-def took(rows: pa.Table) -> Asking:
-    made = Asking(datasets.write(stored.frame_of(rows), "decisions.parquet"))
+def took(rows: pa.Table) -> CasesToOpen:
+    made = CasesToOpen(datasets.write(stored.frame_of(rows), "decisions.parquet"))
     for start in range(0, 300, 50):
         made.add(stored.frame_of(rows.slice(start, 50)).iloc[::2])
     made.settle()
@@ -39,8 +39,8 @@ def test_few_are_held_and_come_as_they_came(rows: pa.Table) -> None:
 def test_many_wait_on_the_disk_and_come_back_by_key(
     rows: pa.Table, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(asking, "HELD", 30)
-    monkeypatch.setattr(asking, "AT_ONCE", 40)
+    monkeypatch.setattr(cases_to_open, "HELD", 30)
+    monkeypatch.setattr(cases_to_open, "AT_ONCE", 40)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made: Any = took(rows)
     assert len(made._held) == 0
@@ -54,7 +54,7 @@ def test_many_wait_on_the_disk_and_come_back_by_key(
 
 
 def test_none_is_one_frame_without_rows(rows: pa.Table) -> None:
-    made = Asking(datasets.write(stored.frame_of(rows.slice(0, 0)), "decisions.parquet"))
+    made = CasesToOpen(datasets.write(stored.frame_of(rows.slice(0, 0)), "decisions.parquet"))
     made.add(stored.frame_of(rows.slice(0, 0)))
     made.settle()
     assert [len(one) for one in made.frames()] == [0]

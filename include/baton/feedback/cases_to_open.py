@@ -25,7 +25,7 @@ HELD = 100_000  # rows in memory
 AT_ONCE = 20_000  # rows of a frame, of those that were on the disk
 
 
-class Asking:
+class CasesToOpen:
     """Decisions that open a case each.
 
     `add` them, then `settle`, outside of a transaction; `frames` are for within it.
