@@ -173,9 +173,7 @@ def test_a_dataset_of_parts_comes_back_elsewhere(
 ) -> None:
     monkeypatch.setattr(parts, "ROWS", 2)
     monkeypatch.setattr(parts, "STEP", 1)
-    groups.whole(
-        Slot("shop", "ingest", HOURS[2], 7), [commit(2, rows=5).ref], [{}], {}
-    )  # names parts in another folder
+    groups.whole(Slot("shop", "ingest", HOURS[2]), [commit(2, rows=5, of=0).ref], [{}], {})  # parts in another folder
     backup(shelf, TO)
     monkeypatch.setenv("BATON_STORE_URL", (tmp_path / "an other store").as_uri())
     move_to(tmp_path / "new", monkeypatch)

@@ -20,11 +20,11 @@ from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in range(6)]
 
 
-def commit(hour: int, rows: int = 3, flow: str = "shop") -> StageResult:
+def commit(hour: int, rows: int = 3, flow: str = "shop", of: int = -1) -> StageResult:
     frame = pd.DataFrame({"n": range(rows)})
     return run_stage(
-        Slot(flow, "ingest", HOURS[hour]), lambda _: StageOutput(frame), inputs={}, params={"rows": rows}, models={}, code="c",
-        run_id="r",
+        Slot(flow, "ingest", HOURS[hour], of), lambda _: StageOutput(frame), inputs={}, params={"rows": rows}, models={},
+        code="c", run_id="r",
     )  # fmt: skip
 
 

@@ -12,14 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.airflow.operators.stage import whole_result
 from baton.data import parts
 from baton.data.datasets import read
 from baton.errors import ContractBroken, ModelError, RegistryRefused, StaleAttempt
 from baton.record import tables
 from baton.registry import rungs
 from baton.stages import groups, slots
-from baton.stages.run import run
+from baton.stages.run import joined_by, run
 from baton.stages.slots import Slot, StageResult, head, history
 from baton.steps import ladder
 
@@ -303,46 +302,36 @@ def test_one_that_wakes_up_late_names_nothing_of_before(shelf: Any, monkeypatch:
     assert told() == []
 
 
-def returned(made: list[StageResult], version: int = 2) -> list[dict[str, Any]]:
-    """What the tasks returned to Airflow, which whoever reads the stage gets, perhaps days later."""
-    group = {
-        "edges": (0, 2, 4, 6),
-        "flow": FLOW,
-        "stage": STAGE,
-        "step": "baton.steps.score:score",
-        "pack": "shop",
-        "contract": "scores",
-    }
-    shared = {"models": {MODEL: version}, "partition": HOURS[0]}
-    return [
-        {**shared, "ref": one.ref.to_dict(), "facts": one.facts, "commit": one.commit_id, "cached": one.cached,
-         "group": {**group, "number": number}} for number, one in enumerate(made)
-    ]  # fmt: skip
+def read_late(made: list[StageResult], version: int = 2) -> StageResult:
+    """What whoever reads the stage gets for what its tasks returned, perhaps days later."""
+    join = joined_by("baton.steps.score:score", False)
+    refs, facts = [one.ref for one in made], [one.facts for one in made]
+    return groups.whole(WHOLE, refs, facts, {MODEL: version}, join=join, late=True)
 
 
 def test_who_reads_late_gets_what_was_named_then_and_changes_nothing(
     shelf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails(monkeypatch, (2, 3))
-    first = returned(share(run_id="a"))
-    before = whole_result(first)
+    first = share(run_id="a")
+    before = read_late(first)
     fails(monkeypatch)
     share(run_id="b")
     assert told() == [("model_degraded", "previous", 1), ("model_recovered", "previous", 2)]
-    again = whole_result(first)  # `publish` of the first run, which waited for a person or was cleared
-    assert (again["commit"], again["facts"]["rung"], again["cached"]) == (before["commit"], "previous", True)
+    again = read_late(first)  # `publish` of the first run, which waited for a person or was cleared
+    assert (again.commit_id, again.facts["rung"], again.cached) == (before.commit_id, "previous", True)
     assert (whole().facts["rung"], rows(tables.rungs), len(told())) == ("champion", [], 2)
     monkeypatch.setattr(parts, "ROWS", 100)
     share(0, run_id="c", ids=[1, 2, 3, 4, 5, 7])  # of one part: no groups
-    assert whole_result(first)["commit"] == before["commit"]
+    assert read_late(first).commit_id == before.commit_id
     assert read(whole().ref)["entity_key"].tolist()[-1] == "7"
 
 
 def test_a_run_of_before_says_no_recovery(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = returned(share(run_id="a", models={MODEL: 1}), 1)
+    first = share(run_id="a", models={MODEL: 1})
     fails(monkeypatch, (2, 3))
     share(run_id="b")
-    whole_result(first)
+    read_late(first, 1)
     assert rows(tables.rungs, "rung") == [("previous",)]
     assert told() == [("model_degraded", "previous", 1)]
 
@@ -354,7 +343,7 @@ def test_who_reads_what_was_never_named_and_is_gone_is_refused(shelf: Any, monke
         made += share(2, run_id="a")
     share(run_id="b", models={MODEL: 1})
     with pytest.raises(StaleAttempt, match="clear the stage, which then has the new ones"):
-        whole_result(returned(made))
+        read_late(made)
 
 
 def test_a_version_that_a_group_refused_is_on_record_whatever_becomes_of_the_run(
