@@ -199,16 +199,15 @@ def whole(
         said, on_commit = join(slot, facts)
         return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, on_commit
 
-    for turn in range(TRIES + 1):
-        if not _in_force(slot, refs, late):
-            return _named_before(slot, str(about["digest"]))
+    turns = 0
+    while _in_force(slot, refs, late):
         try:
             return slots.commit_once(slot, about, make, _named)
         except StaleAttempt:
-            if turn == TRIES:
+            if (turns := turns + 1) > TRIES:
                 raise
             time.sleep(random.uniform(0.01, 0.1))
-    raise AssertionError  # the last turn returns or raises
+    return _named_before(slot, str(about["digest"]))
 
 
 def _in_force(slot: Slot, refs: Sequence[DatasetRef], late: bool) -> bool:
