@@ -98,7 +98,8 @@ def test_the_rows_that_the_champion_cannot_score_have_the_rules_and_all_others_t
     assert [one.facts["rung"] for one in made] == ["champion", "rules", "champion"]
     why = f"{MODEL} version 1 does not score: it meets what it has never seen"
     assert whole.facts == {
-        "rung": "rules", "version": None, "degraded": [f"{why}; the rules shop_pack.rules:late score instead"],
+        "rung": "rules", "version": None, "degraded": [f"{why}; the rules shop_pack.rules:late score instead (rows 51 to 100)"],
+        "versions": {"0": 50, "1": 100},
     }  # fmt: skip
     sources = read(whole.ref)["source"]
     assert [set(sources[start : start + 50]) for start in (0, 50, 100)] == [{"champion"}, {"rules"}, {"champion"}]
