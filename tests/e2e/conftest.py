@@ -21,7 +21,7 @@ from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 from baton_demo.story import Demo
 
 if TYPE_CHECKING:
-    from catalogue import Catalogue
+    from lineage_catalogue import Catalogue
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 sys.path.insert(0, str(Path(__file__).parent))  # people's desks
@@ -36,7 +36,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def catalogue() -> Iterator[Catalogue]:
     """Who is told of every commit and version of these tests."""
-    from catalogue import TOKEN, listening
+    from lineage_catalogue import TOKEN, listening
 
     settings().secrets_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     place(settings().secrets_dir / "lineage_token", TOKEN)
