@@ -13,7 +13,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from math import factorial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import lightgbm
 import numpy as np
@@ -24,11 +23,9 @@ from baton.families.trees import Splits
 ROWS = 1000  # from here on the tables cost less than they save, though they are made once for a booster
 _BYTES = np.arange(256)
 _ZERO, _MOST = float(np.float32(1e-35)), 1e300  # what is as near to zero is zero to LightGBM, and nothing is farther
-_KNOWN: WeakKeyDictionary[lightgbm.Booster, Shares | None] = WeakKeyDictionary()
 
-Way = list[
-    tuple[int, int, bool, float]
-]  # from the root: split, column, to the left, share of the node's rows that go there
+# from the root: split, column, to the left, share of the node's rows that go there
+Way = list[tuple[int, int, bool, float]]
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,9 @@ def contributions(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
         booster: of one class; as it was loaded: what changes it later is not seen.
         matrix: float64, shape (rows, columns), finite or null.
     """
-    many = len(matrix) >= ROWS and matrix.shape[1] == booster.num_feature()  # LightGBM says what is wrong with another
-    if many and booster not in _KNOWN:
-        _KNOWN[booster] = shares(booster.dump_model())
-    found = _KNOWN[booster] if many else None  # by the number of rows alone: a repetition says the same
+    # LightGBM says what is wrong with another number of columns; a repetition, of as many rows, says the same
+    many = len(matrix) >= ROWS and matrix.shape[1] == booster.num_feature()
+    found = trees.kept(booster, shares) if many else None
     if found is None:
         return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1))[:, :-1]
     result, cells = np.zeros(matrix.shape), np.clip(np.where(np.abs(matrix) <= _ZERO, 0.0, matrix), -_MOST, _MOST)
@@ -92,7 +88,7 @@ def shares(model: dict[str, Any]) -> Shares | None:
         column: (np.array([number for number, _ in some]), np.stack([table for _, table in some]))
         for column, some in sorted(columns.items())
     }
-    return Shares([trees.splits_on(column, splits[column], many, 8) for column in sorted(splits)], many, made)
+    return Shares(trees.by_feature(splits, many, 8), many, made)
 
 
 def _walk(

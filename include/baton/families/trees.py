@@ -8,9 +8,9 @@ place of a branch a node. The tables are arrays made from a loaded booster and g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import lightgbm
@@ -20,6 +20,8 @@ from scipy.special import expit
 ROWS = 20_000  # from here on the tables cost less than they save
 LEAVES = 64  # of one tree, at most: the bits of the widest word
 BINNED, JUDGED = 1 << 15, 512  # rows at a time: what fits the second and the first cache
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,16 @@ class Tables:
     values: np.ndarray
 
 
-_KNOWN: WeakKeyDictionary[lightgbm.Booster, tuple[Tables | None, float]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[lightgbm.Booster, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def kept(booster: lightgbm.Booster, make: Callable[[dict[str, Any]], Made]) -> Made:
+    """What is made of a dumped booster, once as long as it lives; what changes it later is not seen."""
+    known = _KNOWN.setdefault(booster, {})
+    if make not in known:
+        known[make] = make(booster.dump_model())
+    made: Made = known[make]
+    return made
 
 
 def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
@@ -59,9 +70,7 @@ def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
         booster: as it was loaded: what changes it later is not seen.
         matrix: float64, shape (rows, columns).
     """
-    if len(matrix) >= ROWS and booster not in _KNOWN:
-        _KNOWN[booster] = tables(booster.dump_model())
-    found, slope = _KNOWN[booster] if len(matrix) >= ROWS else (None, 1.0)
+    found, slope = kept(booster, tables) if len(matrix) >= ROWS else (None, 1.0)
     if found is None:
         return np.asarray(booster.predict(matrix, num_threads=1))
     return expit(slope * _sums(found, matrix))
@@ -112,8 +121,7 @@ def tables(model: dict[str, Any]) -> tuple[Tables | None, float]:
         if not _walk(tree["tree_structure"], number, found, splits):
             return None, 1.0
         values[number, : len(found)] = found
-    made = [splits_on(column, splits[column], len(trees), width) for column in sorted(splits)]
-    return Tables(made, values), float(slope)
+    return Tables(by_feature(splits, len(trees), width), values), float(slope)
 
 
 def _walk(node: dict[str, Any], tree: int, leaves: list[float], splits: dict[int, list[Any]]) -> bool:
@@ -141,13 +149,18 @@ def null_goes_left(node: dict[str, Any]) -> bool:
     return bool(node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0)
 
 
-def splits_on(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> Splits:
-    """What splits on a feature say.
+def by_feature(splits: dict[int, list[tuple[float, int, int, bool]]], trees: int, width: int) -> list[Splits]:
+    """What all splits on each feature say.
 
     Args:
-        splits: threshold, tree, the bits of the tree that go where a row is sent to the right, whether a null is sent left.
+        splits: by column, each as threshold, tree, the bits of the tree that go where a row is sent to the right, and whether a null
+            is sent left.
         width: bits of a tree's word.
     """
+    return [_feature(column, splits[column], trees, width) for column in sorted(splits)]
+
+
+def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> Splits:
     every = (1 << width) - 1
     thresholds = np.unique([threshold for threshold, *_ in splits])
     masks = np.full((len(thresholds) + 2, trees), every, np.dtype(f"uint{width}"))

@@ -7,17 +7,15 @@ import lightgbm
 import numpy as np
 import pytest
 
-from baton.families import shapley, trees
+from baton.families import shapley
 
 TREES = runpy.run_path(str(Path(__file__).with_name("test_trees.py")))
-table, booster = TREES["table"], TREES["booster"]
+table, booster, from_the_first_row = (TREES[name] for name in ("table", "booster", "from_the_first_row"))
 
 
 @pytest.fixture(autouse=True)
-def from_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def explained_from_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapley, "ROWS", 1)
-    monkeypatch.setattr(trees, "BINNED", 64)
-    monkeypatch.setattr(trees, "JUDGED", 16)
 
 
 def agree(model: lightgbm.Booster, matrix: np.ndarray) -> None:
