@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baton.data import parts, stored
+from baton.data import stored
 from baton.data.datasets import DatasetRef, read_batches
 from baton.published.rows import KEY
-from baton.published.writing import in_order
+from baton.published.writing import on_disk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class CasesToOpen:
             schema = file.schema_arrow
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(AT_ONCE))
             with pq.ParquetWriter(self._folder / "sorted.parquet", schema) as writer:
-                for table in in_order(tables, schema, parts.ROWS + 1, (KEY,)):  # as of many: on the disk
+                for table in on_disk(tables, schema, (KEY,)):
                     writer.write_table(table)
         (self._folder / "given.parquet").unlink()
 
@@ -79,10 +79,9 @@ class CasesToOpen:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self._folder is None:
+        if self._writer is None:
             self._folder = Path(tempfile.mkdtemp(prefix="baton-cases-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        if self._writer is None:
             schema = next(read_batches(self._of, rows=1)).schema
             self._writer = pq.ParquetWriter(self._folder / "given.parquet", schema)
         for frame in self._held:

@@ -155,7 +155,13 @@ def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tupl
         whole = pa.concat_tables([schema.empty_table(), *fitting]).combine_chunks()
         yield whole.sort_by([(name, "ascending") for name in by])
         return
+    yield from on_disk(fitting, schema, by)
+
+
+def on_disk(tables_: Iterable[pa.Table], schema: pa.Schema, by: tuple[str, ...]) -> Iterator[pa.Table]:
+    """Rows sorted by their keys, ascending, however many: no more than `MEMORY` bytes of them are held."""
     import duckdb
+    import pyarrow as pa
 
     with tempfile.TemporaryDirectory(prefix="baton-sorting-") as spilled:
         settings: dict[str, str | bool | int | float | list[str]] = {
@@ -166,7 +172,7 @@ def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tupl
         }
         conn = duckdb.connect(":memory:", config=settings)
         try:
-            given = (batch for table in fitting for batch in table.to_batches())
+            given = (batch for table in tables_ for batch in table.to_batches())
             conn.register("given", pa.RecordBatchReader.from_batches(schema, given))
             for batch in conn.table("given").order(", ".join(by)).to_arrow_reader(100_000):
                 yield pa.Table.from_batches([batch]).cast(schema)
