@@ -214,17 +214,19 @@ def _groups(given: Basis, kind: Kind, told: Mapping[str, Any]) -> list[dict[str,
     """
     there = in_force(given.flow, given.partition)
     ref = there.ref(kind) if there is not None else None
-    groups = list(keyed.row_groups(ref)) if ref is not None else []
-    found: list[dict[str, Any]] = []
+    if ref is None:
+        return []
+    groups, found = list(keyed.row_groups(ref)), []
+    # else it was published before the ledger was told, or written anew by an erasure
+    same = kind in told.get("row_groups", {}) and told["datasets"][kind] == ref.content_sha256
+    tree = keyed.tree_of(one for *_, one in groups) if same else None
     for index, (number, part, place, group) in enumerate(groups):
-        if ref is None or not group.first <= given.entity <= group.last:
+        if not group.first <= given.entity <= group.last:
             continue
-        said = {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
+        said: dict[str, Any] = {"dataset_sha256": ref.content_sha256, "rows": ref.rows, "part": number, "part_sha256": part.sha256, "group": place,
                 "group_rows": group.rows, "group_bytes": group.bytes, "group_sha256": group.sha256}  # fmt: skip
-        # else it was published before the ledger was told, or written anew by an erasure
-        if kind in told.get("row_groups", {}) and told["datasets"][kind] == ref.content_sha256:
-            path = keyed.tree_of(one for *_, one in groups).inclusion(index, len(groups))
-            said |= {"index": index, "path": [one.hex() for one in path]}
+        if tree is not None:
+            said |= {"index": index, "path": [one.hex() for one in tree.inclusion(index, len(groups))]}
         found.append(said)
     return found
 

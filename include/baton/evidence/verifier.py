@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import re
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,17 @@ from baton.evidence.proofs import (
     signed_by,
 )
 
-INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN, MANIFEST, DECISION = (
-    "index.dsse.json",
-    "ledger/checkpoint",
-    "ledger/entries.jsonl",
-    "ledger/proof.json",
-    "ledger/seen.json",
-    "model/manifest.json",
-    "decision.json",
-)
+INDEX, MANIFEST, DECISION = "index.dsse.json", "model/manifest.json", "decision.json"
+CHECKPOINT, ENTRIES = "ledger/checkpoint", "ledger/entries.jsonl"
+PROOF, SEEN = "ledger/proof.json", "ledger/seen.json"
 PUBLISHED = ("decisions_published", "predictions_published")  # entries of a partition
 STATEMENT, PAYLOAD, PREDICATE = (
     "https://in-toto.io/Statement/v1",
     "application/vnd.in-toto+json",
     "x-baton://evidence/v1",
 )
-WITHHELD = {
-    "seq",
-    "kind",
-}  # what the pack of a decision has of an entry that names an entity: by its hash a guess could be tried
+# what the pack of a decision has of an entry that names an entity: by its hash a guess could be tried
+WITHHELD = {"seq", "kind"}
 MAX_BYTES, MAX_FILES = 512 * 1024 * 1024, 10_000
 NAME = re.compile(r"[a-z0-9_][a-z0-9_.\-]*(/[a-z0-9_][a-z0-9_.\-]*)*")
 _LOCAL, _CENTRAL, _END = "<4sHHHHHIIIHH", "<4sHHHHHHIIIHHHHHII", "<4sHHHHIIH"
@@ -182,9 +175,11 @@ def judged(files: dict[str, bytes], said: dict[str, Any]) -> dict[str, str]:
 PROVEN, ASSERTED, UNCOVERED, FAILED = "proven", "asserted", "not covered", "failed"
 
 
-def _entries(
-    good: dict[str, bytes], about: dict[str, Any], key: bytes
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, bytes]:
+# the entries, those withheld, size and root of the ledger
+Entries = tuple[list[dict[str, Any]], list[dict[str, Any]], int, bytes]
+
+
+def _entries(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Entries:
     """The entries, once each has its hash and all lead to the signed root; those withheld; size and root of the ledger."""
     size, root = head(good[CHECKPOINT].decode(), key)
     if about["ledger"] != {"size": size, "root": root.hex()}:
@@ -228,7 +223,8 @@ def claims(
     found = [
         (PROVEN, f"{INDEX} names {len(said['subject'])} files about {about['about']} and is signed by the trusted key")
     ]
-    work: list[Any] = [lambda: _ledger(good, about, key), lambda: _row_groups(good, about, key)]
+    entries = functools.cache(lambda: _entries(good, about, key))
+    work: list[Any] = [lambda: _ledger(good, about, entries), lambda: _row_groups(good, about, entries)]
     work += [lambda: _manifest(good, model)]
     work += [lambda: _seen(good, about, key, seen, witness)] if seen or witness else []
     for one in work:
@@ -254,8 +250,8 @@ def claims(
     return found + [(UNCOVERED, line) for line in about["not_covered"]]
 
 
-def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Iterator[tuple[str, str]]:
-    whole, withheld, size, root = _entries(good, about, key)
+def _ledger(good: dict[str, bytes], about: dict[str, Any], entries: Callable[[], Entries]) -> Iterator[tuple[str, str]]:
+    whole, withheld, size, root = entries()
     yield PROVEN, f"{len(whole)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed"
     if withheld:
         said = f"{len(withheld)} more are withheld but for place and kind: they name an entity"
@@ -274,11 +270,13 @@ def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Iterat
             yield ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the pack has no entry `{kind}`"
 
 
-def _row_groups(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> Iterator[tuple[str, str]]:
+def _row_groups(
+    good: dict[str, bytes], about: dict[str, Any], entries: Callable[[], Entries]
+) -> Iterator[tuple[str, str]]:
     """Whether the row groups of a decision are among those that were published, as the entry of their publication has them."""
     if not about["about"].startswith("decision:"):
         return
-    said, whole = json.loads(good[DECISION]), _entries(good, about, key)[0]
+    said, whole = json.loads(good[DECISION]), entries()[0]
     of = f"{said['flow']}/{said['partition']}"
     named = f"decision:{said['flow']}@{said['partition']}#{said['entity'][:16]}"
     if about["about"].partition(" as of ")[0] != named:
