@@ -110,11 +110,9 @@ def _by_version(scores: StageResult) -> dict[int, int]:
 def _version(model: str, scores: StageResult) -> int:
     """The version that scored, or most of the rows: on a ladder perhaps another one than the run had fixed."""
     several = _by_version(scores)
-    return (
-        max(several, key=lambda one: (several[one], one))
-        if several
-        else int(scores.facts.get("version") or scores.models[model])
-    )
+    if several:
+        return max(several, key=lambda one: (several[one], one))
+    return int(scores.facts.get("version") or scores.models[model])
 
 
 def _judged(
@@ -180,11 +178,12 @@ def _rows(
         frames: Iterator[tuple[pd.DataFrame, pd.DataFrame]] = zip(*halves, strict=True)
     else:
         frames = iter([(datasets.read(data), datasets.read(scores.ref))])
+    mixed, version = bool(_by_version(scores)), _version(spec.model, scores)
     for rows, said in frames:
         if data.kind == "manifest" and maker.row_local and (maker.keys(spec, rows) != said["entity_key"]).any():
             raise BatonError(f"{flow} {data.partition}: the scores are not in the order of the rows; score it again")
-        if _by_version(scores):  # those of one version alone
-            its = (said["version"] == _version(spec.model, scores)).to_numpy()
+        if mixed:  # those of one version alone
+            its = (said["version"] == version).to_numpy()
             if not its.any():
                 continue
             rows, said = rows[its].reset_index(drop=True), said[its].reset_index(drop=True)
