@@ -7,6 +7,7 @@ JUDGE_WINDOWS, PREPARE = "judge_windows", "prepare"
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 OWN_TAGS, REVIEW, REVIEW_BY, REFUSED = "baton.", "baton.review", "baton.review_by", "baton.refused."
 EDGES = "edges"  # fact of what a step that is `apart` made of some rows: where the rows of each task end
+GROUP = "group."  # inputs of a commit that names as one what several tasks made: group.0, group.1, ...
 DRIFT = "drift__"  # run ids of the trainings that a monitor starts begin so; the number of its request follows
 _PART = "__"  # between the verb and what it is about
 

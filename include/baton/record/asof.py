@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError
-from baton.names import CHAMPION, CONTRACT, PUBLISH, REGISTER, train_of
+from baton.names import CHAMPION, CONTRACT, GROUP, PUBLISH, REGISTER, train_of
 from baton.record import warehouse
 from baton.record.tables import commits, heads, ledger, partition_models
 
@@ -213,7 +213,6 @@ _COLUMNS = (
     "inputs",
     "created_at",
 )
-_FIRST = "group.0"  # input of a commit that names as one what several tasks made (`baton.stages.groups`)
 
 
 def _chosen(*where: Any) -> sa.Select[Any]:
@@ -246,9 +245,9 @@ def _of_partition(conn: Connection, flow: str, partition: str, at: str) -> list[
 
 def _worked(conn: Connection, row: Row) -> Row:
     """The commit that has code and params by which the rows of one were made: where several tasks made them, the first one's."""
-    if _FIRST not in row["inputs"]:
+    if (first := f"{GROUP}0") not in row["inputs"]:
         return row
-    query = _chosen(commits.c.uri == row["inputs"][_FIRST]["uri"]).order_by(commits.c.id).limit(1)
+    query = _chosen(commits.c.uri == row["inputs"][first]["uri"]).order_by(commits.c.id).limit(1)
     found = conn.execute(query).mappings().first()
     return row if found is None else dict(found)
 

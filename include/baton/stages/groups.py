@@ -24,13 +24,13 @@ from sqlalchemy.engine import Connection
 from baton.data import stored
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
+from baton.names import GROUP
 from baton.record import warehouse
 from baton.record.tables import commits
 from baton.stages import slots
 from baton.stages.digests import input_digest
 from baton.stages.slots import Made, Slot, StageResult
 
-_GROUP = "group."
 TRIES = 20  # of naming the whole, where two tasks that end together are both the last
 
 
@@ -45,6 +45,11 @@ class Portion:
 
     number: int
     edges: tuple[int, ...]
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Where its rows begin and end in the batch, from 0."""
+        return self.edges[self.number], self.edges[self.number + 1]
 
     @property
     def of(self) -> int:
@@ -136,9 +141,7 @@ def whole_if_complete(
         return None
     if _perhaps_again(own, mine, [one for one in found if one.commit_id != mine.commit_id]):
         return None
-
-    models = found[slot.map_index].models
-    return whole(own, [one.ref for one in found], [one.facts for one in found], models, judge, join)
+    return whole(own, [one.ref for one in found], [one.facts for one in found], mine.models, judge, join)
 
 
 def as_repeated(params: Mapping[str, Any], head: StageResult) -> Mapping[str, Any]:
@@ -154,7 +157,7 @@ def _perhaps_again(own: Slot, mine: StageResult, others: Sequence[StageResult]) 
     if not degraded or mine.cached:
         return bool(degraded)
     before = slots.head(own)
-    named = [ref.uri for ref in _named_by(before)] if before is not None else []
+    named = _named_by(before) if before is not None else []
     return any(one.run_id != mine.run_id or one.ref.uri in named for one in degraded)
 
 
@@ -181,7 +184,7 @@ def whole(
     Raises:
         StaleAttempt: another attempt names other results at the same time, or others are there by now and these were never named.
     """
-    parts = {f"{_GROUP}{number}": ref for number, ref in enumerate(refs)}
+    parts = {f"{GROUP}{number}": ref for number, ref in enumerate(refs)}
     inputs = {**_together(refs), **parts}
     # a group that was computed anew because its object was damaged has the same content elsewhere
     objects = [ref.uri.rpartition("/")[2] for ref in refs]
@@ -217,7 +220,7 @@ def _in_force(slot: Slot, refs: Sequence[DatasetRef], late: bool) -> bool:
         return False
     if not late or whole is None or whole.commit_id < max(one.commit_id for one in found):
         return True
-    return [ref.uri for ref in _named_by(whole)] == [ref.uri for ref in refs]
+    return _named_by(whole) == [ref.uri for ref in refs]
 
 
 def _named_before(slot: Slot, digest: str) -> StageResult:
@@ -250,12 +253,17 @@ def _together(refs: Sequence[DatasetRef]) -> dict[str, DatasetRef]:
 
 def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> list[DatasetRef]:
     """The groups' results that a commit names as one, in order; of any other commit, by its params and inputs, none."""
+    return [DatasetRef.from_dict(dict(inputs[name])) for name in _inputs_of(params)]
+
+
+def _inputs_of(params: Mapping[str, Any]) -> list[str]:
     many = params["groups"] if set(params) == {"groups"} else 0
-    return [DatasetRef.from_dict(dict(inputs[f"{_GROUP}{number}"])) for number in range(many)]
+    return [f"{GROUP}{number}" for number in range(many)]
 
 
-def _named_by(whole: StageResult) -> list[DatasetRef]:
-    return groups_of(whole.params, {name: ref.to_dict() for name, ref in whole.inputs.items()})
+def _named_by(whole: StageResult) -> list[str]:
+    """Addresses of the groups' results that a stage's names as one."""
+    return [whole.inputs[name].uri for name in _inputs_of(whole.params)]
 
 
 def _named(_slot: Slot, result: StageResult) -> bool:

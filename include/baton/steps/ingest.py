@@ -123,7 +123,7 @@ def read_pieces(job: StageJob[PiecesOptions]) -> StageOutput:
     assert job.group is not None
     source, pieces = job.options.source, Pieces.from_dict(job.options.file)
     uri = delivered_file(job.load_pack(), source, job.partition)
-    start, end = job.group.edges[job.group.number : job.group.number + 2]
+    start, end = job.group.rows
     numbers = pieces.between(start, end)
     facts = {"rows_in": 0, **_facts(source, "parquet", uri, pieces.sha256)}
     found = identified(pieces.read(uri, numbers, ROWS), source, start + 1)

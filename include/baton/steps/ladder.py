@@ -48,6 +48,7 @@ class Climb:
         rung, version: who scored last; version None where rules did.
         why: what was wrong with those before, one sentence each.
         refused: versions that could not be trusted, and why.
+        rows: how many each version has scored so far; None: rules.
         address: of the version in MLflow's UI; empty for rules.
     """
 
@@ -65,7 +66,7 @@ class Climb:
         self.rung, self.version, self.address = RULES, fixed, ""
         self._left = list(dict.fromkeys(one for one in (fixed, *champions(model)[:2]) if one is not None))
         self._loaded: Any = None
-        self._rows = 0  # scored so far
+        self.rows: Counter[int | None] = Counter()
 
     def score(self, data: pd.DataFrame) -> pd.DataFrame:
         """Rows as of `baton.steps.score:score`, with `source`: the rung.
@@ -82,8 +83,12 @@ class Climb:
             except OutOfContract as error:
                 where = f"stage {self._job.flow}.{self._job.stage}, fallback {self._rules}"
                 raise BatonError(f"{where}: {error}; {'; '.join(self.why)}") from error
-        self._rows += len(data)
+        self.rows[self.version] += len(data)
         return frame
+
+    @property
+    def _rows(self) -> int:
+        return self.rows.total()
 
     def _by_version(self, data: pd.DataFrame) -> pd.DataFrame | None:
         """By the first of the versions that are left; None where none of them can."""
@@ -113,7 +118,7 @@ class Climb:
         group = self._job.group
         if group is None or group.of == 1:
             return f" from row {self._rows + 1} on"
-        start, end = group.edges[group.number : group.number + 2]
+        start, end = group.rows
         return f" rows {start + self._rows + 1} to {end}"
 
     def _scored(self, registry: Registry, version: int, data: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +134,7 @@ class Climb:
         return frame
 
     def facts(self) -> dict[str, Any]:
-        """Of the rows so far: `rung`, `version`, perhaps `mlflow` and `degraded`; and `ladder`, of which `record` makes a record."""
+        """Of the rows so far: `rung`, `version`, perhaps `mlflow`, `degraded`, `versions`; and `ladder`, of which `record` makes a record."""
         facts: dict[str, Any] = {"rung": self.rung, "version": self.version}
         if self.address:
             facts["mlflow"] = self.address
@@ -137,9 +142,10 @@ class Climb:
             other = f"the rules {self._rules}" if self.version is None else f"version {self.version}, another champion,"
             verb = "score" if self.version is None else "scores"
             facts["degraded"] = [f"{'; '.join(self.why)}; {other} {verb} instead"]
-        group = self._job.group
-        edges = [0, self._rows] if group is None else list(group.edges[group.number : group.number + 2])
-        return facts | {LADDER: {"model": self._model, "why": list(self.why), "rows": edges}}
+        if self._job.shared or len(self.rows) > 1:
+            facts[VERSIONS] = {str(version or NO_VERSION): rows for version, rows in self.rows.items()}
+        mine = (0, self._rows) if self._job.group is None else self._job.group.rows
+        return facts | {LADDER: {"model": self._model, "why": list(self.why), "rows": list(mine)}}
 
 
 def joined(slot: Slot, facts: Sequence[Mapping[str, Any]]) -> groups.Joined:

@@ -1,7 +1,6 @@
 """Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,14 +17,13 @@ from baton.errors import SpecError
 from baton.families import ROW_LOCAL, family
 from baton.governance import content
 from baton.packs.pack import find_model
-from baton.registry import rungs
 from baton.registry.client import Registry
 from baton.specs.base import Share
 from baton.stages.job import StageJob
 from baton.stages.run import reader
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import OnEngine, Read, engine_step
-from baton.steps.ladder import LADDER, VERSIONS, Climb, joined, record, record_refused
+from baton.steps.ladder import LADDER, Climb, joined, record, record_refused
 from baton.usage import used
 from baton.usage.used import Consumer, Use
 
@@ -125,21 +123,17 @@ def _with_fallback(job: StageJob[ScoreOptions], began: float) -> StageOutput:
     name, rules, data = job.options.model, job.options.fallback, job.inputs["data"]
     climb = Climb(job, name, job.models.get(name), job.options.explain, rules)
     facts: dict[str, Any] = {}
-    by: Counter[int | None] = Counter()
 
     def scored(rows: pd.DataFrame) -> pd.DataFrame:
         frame = climb.score(rows)
-        by[climb.version] += len(frame)
         facts.clear()  # what the last rows are scored with is the lowest rung
         facts.update(climb.facts())
-        if job.shared or len(by) > 1:
-            facts[VERSIONS] = {str(version or rungs.NO_VERSION): rows for version, rows in by.items()}
         if not job.shared:
             facts.pop(LADDER)
         return frame
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        _count(job, began, by, conn, commit_id)
+        _count(job, began, climb.rows, conn, commit_id)
         record_refused(conn, climb, name, job.partition)
         if not job.shared:  # else it is said of all rows when they are named as one: `joined`
             record(job.slot, [climb.facts()], conn, commit_id)
